@@ -1,0 +1,25 @@
+"""Where the package's own files and the user's state live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+
+_PACKAGE = Path(__file__).parent
+
+
+def data_dir(kind: str) -> Path:
+    """The shipped `playbooks` or `templates`: in the wheel's data, or in a source checkout."""
+    installed = _PACKAGE / "data" / kind
+    return installed if installed.is_dir() else _PACKAGE.parent / kind
+
+
+def cache_dir() -> Path:
+    """Files that can be had again at a cost: the lab's root file system, artifacts."""
+    return Path(platformdirs.user_cache_dir("b9prov"))
+
+
+def state_dir() -> Path:
+    """Files that must not be lost between commands: the running lab, run records."""
+    return Path(platformdirs.user_state_dir("b9prov"))

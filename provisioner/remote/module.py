@@ -1,0 +1,45 @@
+"""What a task module is given and what it may raise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+Result = Dict[str, Any]
+"""Ansible's result: `changed`, and as fits `msg, rc, stdout, stderr, diff, failed, skipped`.
+
+`diff` is `{"before": text, "after": text, "path": name}`, only made when `Context.diff`.
+"""
+
+
+class ModuleFailed(Exception):
+    """The task failed; `extra` joins the result (rc, stdout, stderr, advice…)."""
+
+    def __init__(self, msg: str, **extra: Any) -> None:
+        super().__init__(msg)
+        self.msg = msg
+        self.extra = extra
+
+
+def _no_progress(done: int, total: int, label: str) -> None:
+    return None
+
+
+def _no_blob(sha256: str) -> Path:
+    raise ModuleFailed(f"content {sha256} was not sent along")
+
+
+@dataclass
+class Context:
+    """How a module meets the run that it is part of.
+
+    `check`: report what would change and touch nothing. `diff`: add a diff to the result.
+    `progress(done, total, label)`: bytes so far and in all (0 when unknown).
+    `blob(sha256)`: path of content that the controller holds, fetched when it is asked for.
+    """
+
+    check: bool = False
+    diff: bool = False
+    progress: Callable[[int, int, str], None] = field(default=_no_progress)
+    blob: Callable[[str], Path] = field(default=_no_blob)
