@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any
 
-Result = Dict[str, Any]
+Result = dict[str, Any]
 """Ansible's result: `changed`, and as fits `msg, rc, stdout, stderr, diff, failed, skipped`.
 
 `diff` is `{"before": text, "after": text, "path": name}`, only made when `Context.diff`.
