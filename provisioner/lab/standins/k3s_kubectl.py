@@ -1,0 +1,122 @@
+"""The stand-in's `k3s kubectl`: get, version and --raw, with kubectl's exit codes and messages."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import re
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+from provisioner.lab.standins.k3s_api import GIT_VERSION
+from provisioner.lab.standins.k3s_files import KUBECONFIG, Refused
+
+TIMEOUT = 10.0
+_RESOURCES = {
+    "job": "jobs",
+    "no": "nodes",
+    "node": "nodes",
+    "po": "pods",
+    "pod": "pods",
+    "secret": "secrets",
+}
+
+
+def main(words: list[str]) -> int:
+    """Run one kubectl command."""
+    parser = argparse.ArgumentParser("kubectl (k3s-stand-in)", exit_on_error=False)
+    parser.add_argument("command", choices=("get", "version"))
+    parser.add_argument("resource", nargs="?", default="")
+    parser.add_argument("name", nargs="?", default="")
+    parser.add_argument("-n", "--namespace", default="default")
+    parser.add_argument("-o", "--output", choices=("json", "name"), default="name")
+    parser.add_argument("-l", "--selector", default="")
+    parser.add_argument("--raw", default="")
+    parser.add_argument("--ignore-not-found", action="store_true")
+    try:
+        options = parser.parse_intermixed_args(words)
+    except argparse.ArgumentError as error:
+        raise Refused(f"kubectl: {error}") from None
+    try:
+        return _run(options)
+    except HTTPError as error:
+        return _failed(error, options.ignore_not_found)
+    except URLError as error:
+        print(f"Unable to connect to the server: {error.reason}", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "version":
+        server = json.loads(_call("/version"))["gitVersion"]
+        print(f"Client Version: {GIT_VERSION}\nServer Version: {server}")
+    elif options.raw:
+        sys.stdout.write(_call(options.raw))
+    else:
+        answer = json.loads(_call(_path(options)))
+        if "items" in answer:
+            answer = {**answer, "kind": "List", "apiVersion": "v1"}
+        print(json.dumps(answer, indent=4) if options.output == "json" else _names(answer))
+    return 0
+
+
+def _path(options: argparse.Namespace) -> str:
+    resource = _RESOURCES.get(options.resource, options.resource)
+    base = "/apis/batch/v1" if resource == "jobs" else "/api/v1"
+    if resource != "nodes":
+        base += f"/namespaces/{options.namespace}"
+    selector = f"?labelSelector={quote(options.selector)}" if options.selector else ""
+    return f"{base}/{resource}" + (f"/{options.name}" if options.name else "") + selector
+
+
+def _names(answer: dict[str, Any]) -> str:
+    return "\n".join(item["metadata"]["name"] for item in answer.get("items", [answer]))
+
+
+def _failed(error: HTTPError, ignore_not_found: bool) -> int:
+    """Say what kubectl says about a failed call."""
+    try:
+        status = json.load(error)
+    except ValueError:
+        status = {"reason": str(error.code), "message": error.reason}
+    if ignore_not_found and status["reason"] == "NotFound":
+        return 0
+    if error.code == 401:
+        text = "error: You must be logged in to the server (Unauthorized)"
+    else:
+        text = f"Error from server ({status['reason']}): {status['message']}"
+    print(text, file=sys.stderr)
+    return 1
+
+
+def _call(path: str) -> str:
+    server, authority, token = _credentials()
+    context = ssl.create_default_context(cadata=authority)
+    request = Request(server + path, headers={"Authorization": f"Bearer {token}"})
+    with urlopen(request, timeout=TIMEOUT, context=context) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def _credentials() -> tuple[str, str, str]:
+    """Server, certificate authority and token of the kubeconfig that the stand-in wrote."""
+    path = Path(os.environ.get("KUBECONFIG") or KUBECONFIG)
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from None
+    found = [
+        re.search(rf"^\s*{key}: (\S+)$", text, re.M)
+        for key in ("server", "certificate-authority-data", "token")
+    ]
+    server, authority, token = (match.group(1) if match else "" for match in found)
+    if not (server and authority and token):
+        raise Refused(f"{path} is no kubeconfig of this stand-in")
+    return server, base64.b64decode(authority).decode(), token
