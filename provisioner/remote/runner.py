@@ -1,0 +1,221 @@
+"""The program that runs on a host for the length of a run, fed over one exec channel.
+
+It sends its facts, then carries out operations in order. After a failure it drops what was sent
+ahead, until the controller opens a new epoch. Messages in: `hello, op, epoch, alive, bye`; out:
+`locked, hello, start, progress, need, result, dropped, alive, fatal`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from provisioner.remote import facts
+from provisioner.remote.arguments import BadArgument, normalise
+from provisioner.remote.blobs import BlobStore
+from provisioner.remote.frames import MARKER, BrokenWire, message, read_frame
+from provisioner.remote.hostlock import Held, HostLock
+from provisioner.remote.module import Context, ModuleFailed
+
+ALIVE_EVERY = 10.0  # seconds between signs of life
+SILENCE_LIMIT = 60.0  # seconds without one, after which the peer counts as gone
+
+
+class Runner:
+    """Executes one operation after another; a reader thread fills its queue."""
+
+    def __init__(self, stdin: BinaryIO, stdout: BinaryIO) -> None:
+        self.stdin, self.stdout = stdin, stdout
+        self.operations: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.blobs = BlobStore(lambda sha256: self.send(t="need", sha256=sha256))
+        self.write_lock = threading.Lock()
+        self.epoch = 0
+        self.failed_epoch = -1
+        self.heard = time.monotonic()
+        self.gone = threading.Event()
+
+    def send(self, **content: Any) -> None:
+        """Send one message; a controller that has gone away is noticed by the reader."""
+        with self.write_lock:
+            try:
+                self.stdout.write(message(content))
+                self.stdout.flush()
+            except (OSError, ValueError):
+                self.gone.set()
+
+    def read(self) -> None:
+        """Reader thread: queue operations, store blobs, note signs of life."""
+        try:
+            while True:
+                kind, content = read_frame(self._read_exactly)
+                self.heard = time.monotonic()
+                if kind == "B":
+                    self.blobs.receive(*content)
+                elif content["t"] == "bye":
+                    break
+                elif content["t"] != "alive":
+                    self.operations.put(content)
+        except (BrokenWire, OSError, ValueError):
+            pass
+        self.stop()
+
+    def _read_exactly(self, count: int) -> bytes:
+        data = self.stdin.read(count)
+        if len(data) < count:
+            raise BrokenWire("the controller has gone away")
+        return data
+
+    def stop(self) -> None:
+        """Let the operation that runs finish, and nothing after it."""
+        self.gone.set()
+        self.blobs.close()
+        self.operations.put(None)
+
+    def beat(self) -> None:
+        """Heartbeat thread: tell that we live, and notice when the controller doesn't."""
+        while not self.gone.wait(ALIVE_EVERY):
+            self.send(t="alive")
+            if time.monotonic() - self.heard > SILENCE_LIMIT:
+                self.stop()
+
+    def serve(self) -> None:
+        """Greet, then execute until told to stop or left alone."""
+        for target in (self.read, self.beat):
+            threading.Thread(target=target, daemon=True).start()
+        hello = self.operations.get()
+        if hello is None or not self._lock(hello.get("lock")):
+            return
+        self.send(t="hello", facts=facts.gather() if hello.get("facts", True) else {})
+        while True:
+            operation = self.operations.get()
+            if operation is None or self.gone.is_set():
+                return
+            if operation["t"] == "epoch":
+                self.epoch = operation["epoch"]
+            elif operation["epoch"] <= self.failed_epoch:
+                self.send(t="dropped", id=operation["id"])
+            else:
+                self._execute(operation)
+
+    def _lock(self, wanted: dict[str, Any] | None) -> bool:
+        if wanted is None:
+            return True
+        self.lock = HostLock(wanted["path"])
+        try:
+            self.lock.acquire(
+                wanted["holder"],
+                wanted["wait"],
+                on_wait=lambda holder: self.send(t="locked", holder=holder),
+                give_up=self.gone.is_set,
+            )
+        except Held as error:
+            self.send(t="fatal", reason=str(error), advice=error.advice)
+            return False
+        return True
+
+    def _execute(self, operation: dict[str, Any]) -> None:
+        number = operation["id"]
+        self.send(t="start", id=number)
+        started = time.monotonic()
+        result = self._locked_call(operation)
+        if result.get("failed") and operation.get("on_failure", "stop") == "stop":
+            self.failed_epoch = operation["epoch"]
+        self.send(t="result", id=number, result=result, seconds=time.monotonic() - started)
+
+    def _locked_call(self, operation: dict[str, Any]) -> dict[str, Any]:
+        wanted = operation.get("lock")
+        if wanted is None:
+            return self._call(operation)
+        lock = HostLock(wanted["path"])
+        try:
+            lock.acquire(wanted["holder"], wanted["wait"], give_up=self.gone.is_set)
+        except Held as error:
+            return {"failed": True, "changed": False, "msg": str(error), "advice": error.advice}
+        try:
+            return self._call(operation)
+        finally:
+            lock.release()
+
+    def _call(self, operation: dict[str, Any]) -> dict[str, Any]:
+        context = Context(
+            check=operation.get("check", False),
+            diff=operation.get("diff", False),
+            progress=self._progress(operation["id"]),
+            blob=self.blobs.get,
+        )
+        outer = {name: os.environ.get(name) for name in operation.get("environment", {})}
+        os.environ.update(operation.get("environment", {}))
+        try:
+            module = importlib.import_module("provisioner.remote.modules." + operation["module"])
+            result: dict[str, Any] = module.run(
+                normalise(operation["args"], module.ARGUMENTS), context
+            )
+            result.setdefault("changed", False)
+            return result
+        except ModuleFailed as error:
+            return {"changed": False, **error.extra, "failed": True, "msg": error.msg}
+        except BadArgument as error:
+            return {"failed": True, "changed": False, "msg": f"{operation['module']}: {error}"}
+        except OSError as error:
+            return {"failed": True, "changed": False, "msg": _os_error(error)}
+        except Exception as error:
+            return {
+                "failed": True,
+                "changed": False,
+                "msg": f"{operation['module']} broke: {type(error).__name__}: {error}",
+                "exception": traceback.format_exc(),
+            }
+        finally:
+            _restore(outer)
+
+    def _progress(self, number: int) -> Callable[[int, int, str], None]:
+        last = [0.0]
+
+        def progress(done: int, total: int, label: str) -> None:
+            now = time.monotonic()
+            if now - last[0] >= 0.25 or (total and done >= total):
+                last[0] = now
+                self.send(t="progress", id=number, done=done, total=total, label=label)
+
+        return progress
+
+
+def _restore(environment: dict[str, str | None]) -> None:
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _os_error(error: OSError) -> str:
+    text = f"{error.strerror or error}"
+    return f"{text}: {error.filename}" if error.filename else text
+
+
+def main() -> None:
+    """Take over stdin and stdout, so that nothing that a module prints gets on the wire."""
+    stdin = os.fdopen(os.dup(0), "rb", buffering=1 << 16)
+    stdout = os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    sys.stdin = open(os.devnull)
+    stdout.write(MARKER)
+    stdout.flush()
+    os.chdir("/")
+    runner = Runner(stdin, stdout)
+    try:
+        runner.serve()
+    finally:
+        runner.blobs.remove()
+        stdout.flush()
+        # daemon threads may be blocked in a read for ever: leave without joining them
+        os._exit(0)

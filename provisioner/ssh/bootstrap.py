@@ -1,0 +1,78 @@
+"""How the runner gets onto a host: a command line, and a program sent to its standard input."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import zlib
+from pathlib import Path
+
+import provisioner.remote
+
+MIN_PYTHON = (3, 9)
+
+_LOADER = """
+import importlib.abc, importlib.util, sys
+class _Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    def find_spec(self, name, path=None, target=None):
+        if name not in SOURCES: return None
+        return importlib.util.spec_from_loader(name, self, is_package=SOURCES[name][0])
+    def get_source(self, name): return SOURCES[name][1]
+    def is_package(self, name): return SOURCES[name][0]
+    def get_code(self, name):
+        return compile(SOURCES[name][1], "<b9prov " + name + ">", "exec", dont_inherit=True)
+sys.meta_path.insert(0, _Sources())
+sys.dont_write_bytecode = True
+from provisioner.remote.runner import main
+main()
+"""
+
+# Reads lines until the one that announces the program: a password that sudo did not want comes
+# first. Reads unbuffered, so that nothing of the frames behind the program is swallowed.
+_STUB = """
+import os,sys
+if sys.version_info<(3,9): sys.exit("b9prov: python3 is %d.%d, at least 3.9 is needed"%sys.version_info[:2])
+def r(n):
+    b=b""
+    while len(b)<n:
+        c=os.read(0,n-len(b))
+        if not c: sys.exit(0)
+        b+=c
+    return b
+l=b""
+while not l.startswith(b"B9BOOT "):
+    l=b""
+    while l[-1:]!=b"\\n": l+=r(1)
+import zlib
+exec(zlib.decompress(r(int(l[7:]))))
+""".strip()  # noqa: E501
+
+
+@functools.lru_cache(maxsize=1)
+def program() -> bytes:
+    """The announced, compressed program: the source of `provisioner.remote` and a loader for it."""
+    root = Path(provisioner.remote.__file__).parent
+    sources: dict[str, tuple[bool, str]] = {"provisioner": (True, "")}
+    for file in sorted(root.rglob("*.py")):
+        parts = ["provisioner", "remote", *file.relative_to(root).with_suffix("").parts]
+        is_package = parts[-1] == "__init__"
+        name = ".".join(parts[:-1] if is_package else parts)
+        sources[name] = (is_package, file.read_text(encoding="utf-8"))
+    body = zlib.compress(f"SOURCES = {sources!r}\n{_LOADER}".encode(), 6)
+    return b"B9BOOT %d\n" % len(body) + body
+
+
+def command(become_user: str | None, with_password: bool) -> str:
+    """The shell command that starts the stub as `become_user` (None: as the login user)."""
+    python = f"python3 -c {shlex.quote(_STUB)}"
+    find = (
+        "command -v python3 >/dev/null 2>&1 || "
+        "{ echo 'b9prov: python3 is not installed' >&2; exit 127; }; "
+    )
+    if become_user is None:
+        return find + f"exec {python}"
+    how = "-S -p ''" if with_password else "-n"
+    sudo = f"exec sudo {how} -H -u {shlex.quote(become_user)} -- {python}"
+    if become_user == "root":
+        return find + f'if [ "$(id -u)" = 0 ]; then exec {python}; else {sudo}; fi'
+    return find + sudo

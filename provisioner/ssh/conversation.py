@@ -1,0 +1,299 @@
+"""A conversation with the runner of one host: operations go out ahead, results come back."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import itertools
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provisioner.remote import frames
+from provisioner.ssh.bootstrap import program
+from provisioner.ssh.connect import Unreachable
+from provisioner.ssh.pipes import Pipe
+
+GREETING_LIMIT = 60.0  # seconds from the start of the runner to its facts, lock not counted
+SILENCE_LIMIT = 60.0  # seconds without a frame; the runner gives a sign of life every 10
+WINDOW = 64  # operations sent ahead of their results
+LOCK_PATH = "/run/b9prov/lock"
+
+
+class Lost(Unreachable):
+    """The conversation broke off."""
+
+
+class Dropped(Exception):
+    """The runner left the operation out, since an earlier one failed."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call of a task module on a host.
+
+    `keep_going`: a failure doesn't stop what was sent behind it. `exclusive`: take the host's
+    lock for just this operation. `blobs` maps SHA-256 to the local file that the host may ask for.
+    """
+
+    module: str
+    arguments: dict[str, Any]
+    check: bool = False
+    diff: bool = False
+    keep_going: bool = False
+    exclusive: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+    blobs: dict[str, Path] = field(default_factory=dict)
+    on_start: Callable[[], None] = lambda: None
+    on_progress: Callable[[int, int, str], None] = lambda done, total, label: None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A module's result, and how long it took on the host in seconds."""
+
+    result: dict[str, Any]
+    seconds: float
+
+
+@dataclass
+class _Sent:
+    operation: Operation
+    future: Future[Reply]
+    epoch: int
+
+
+class Conversation:
+    """Thread-safe; `facts` is filled once `greet` has returned."""
+
+    def __init__(self, pipe: Pipe, lock_wait: float) -> None:
+        self.facts: dict[str, Any] = {}
+        self._pipe = pipe
+        self._lock_wait = lock_wait
+        self._numbers = itertools.count()
+        self._epoch = 0
+        self._sent: dict[int, _Sent] = {}
+        self._blobs: dict[str, Path] = {}
+        self._state = threading.Condition()
+        self._write_lock = threading.Lock()
+        self._greeted = threading.Event()
+        self._lost: Unreachable | None = None
+        self._heard = time.monotonic()
+        self._closing = threading.Event()
+
+    def greet(
+        self,
+        password: str | None,
+        exclusive: bool,
+        on_wait: Callable[[str], None] = lambda holder: None,
+    ) -> None:
+        """Start the runner and have its facts. `exclusive` holds the host's lock to the end.
+
+        Raises Unreachable when sudo, Python or the lock say no.
+        """
+        self._on_wait = on_wait
+        hello: dict[str, Any] = {"t": "hello"}
+        if exclusive:
+            hello["lock"] = self._lock_request()
+        self._write((password + "\n").encode() if password else b"")
+        self._write(program() + frames.message(hello))
+        for target in (self._read_loop, self._beat):
+            threading.Thread(target=target, daemon=True).start()
+        deadline = GREETING_LIMIT + (self._lock_wait if exclusive else 0.0)
+        if not self._greeted.wait(deadline):
+            self._lose(Lost("the runner did not start in time", "is the host overloaded?"))
+        if self._lost:
+            raise self._lost
+
+    def _lock_request(self) -> dict[str, Any]:
+        holder = f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
+        return {"path": LOCK_PATH, "holder": holder, "wait": self._lock_wait}
+
+    def submit(self, operation: Operation) -> Future[Reply]:
+        """Send an operation; blocks while too many are under way.
+
+        The future raises Dropped when an earlier operation failed, Lost when the host is gone.
+        """
+        future: Future[Reply] = Future()
+        with self._state:
+            self._state.wait_for(lambda: self._lost or len(self._sent) < WINDOW)
+            if self._lost:
+                future.set_exception(self._lost)
+                return future
+            number = next(self._numbers)
+            epoch = self._epoch
+            self._sent[number] = _Sent(operation, future, epoch)
+            self._blobs.update(operation.blobs)
+        content: dict[str, Any] = {
+            "t": "op",
+            "id": number,
+            "epoch": epoch,
+            "module": operation.module,
+            "args": operation.arguments,
+            "check": operation.check,
+            "diff": operation.diff,
+            "on_failure": "go" if operation.keep_going else "stop",
+            "environment": operation.environment,
+        }
+        if operation.exclusive:
+            content["lock"] = self._lock_request()
+        self._write(frames.message(content))
+        return future
+
+    def proceed(self) -> None:
+        """After a failure: what is submitted from here on is to be carried out."""
+        with self._state:
+            self._epoch += 1
+            epoch = self._epoch
+        self._write(frames.message({"t": "epoch", "epoch": epoch}))
+
+    def close(self) -> None:
+        """End the conversation; an operation that runs is finished by the host on its own."""
+        self._closing.set()
+        self._write(frames.message({"t": "bye"}))
+        self._lose(Lost("the run was ended", ""))
+        self._pipe.close()
+
+    def _write(self, data: bytes) -> None:
+        # a failure is left to the reader: it notices the end of the stream and says why
+        with self._write_lock, contextlib.suppress(OSError, EOFError, ValueError):
+            self._pipe.write(data)
+
+    def _read_loop(self) -> None:
+        read = frames.exact_reader(self._pipe.read)
+        try:
+            _skip_to_marker(read)
+            while True:
+                kind, content = frames.read_frame(read)
+                self._heard = time.monotonic()
+                if kind == "J":
+                    self._handle(content)
+        except (frames.BrokenWire, OSError, EOFError, ValueError):
+            self._lose(self._diagnose())
+
+    def _handle(self, content: dict[str, Any]) -> None:
+        kind = content["t"]
+        if kind == "hello":
+            self.facts = content["facts"]
+            self._greeted.set()
+        elif kind == "locked":
+            self._on_wait(content["holder"])
+        elif kind == "fatal":
+            self._lose(Lost(content["reason"], content["advice"]))
+        elif kind == "need":
+            path = self._blobs[content["sha256"]]
+            threading.Thread(
+                target=self._send_blob, args=(content["sha256"], path), daemon=True
+            ).start()
+        elif kind in ("start", "progress", "result", "dropped"):
+            self._advance(kind, content)
+
+    def _advance(self, kind: str, content: dict[str, Any]) -> None:
+        with self._state:
+            sent = self._sent.get(content["id"])
+            if sent and kind in ("result", "dropped"):
+                del self._sent[content["id"]]
+                self._state.notify_all()
+        if sent is None:
+            return
+        if kind == "start":
+            sent.operation.on_start()
+        elif kind == "progress":
+            sent.operation.on_progress(content["done"], content["total"], content["label"])
+        elif kind == "dropped":
+            sent.future.set_exception(Dropped())
+        else:
+            sent.future.set_result(Reply(content["result"], content["seconds"]))
+
+    def _send_blob(self, sha256: str, path: Path) -> None:
+        digest = bytes.fromhex(sha256)
+        with path.open("rb") as file:
+            data = file.read(frames.BLOB_PIECE)
+            while True:
+                following = file.read(frames.BLOB_PIECE)
+                self._write(frames.blob_piece(digest, data, not following))
+                if not following:
+                    return
+                data = following
+
+    def _beat(self) -> None:
+        while not self._closing.wait(10.0):
+            if self._lost:
+                return
+            self._write(frames.message({"t": "alive"}))
+            if self._greeted.is_set() and time.monotonic() - self._heard > SILENCE_LIMIT:
+                self._lose(
+                    Lost(
+                        f"no sign of life for {SILENCE_LIMIT:g} s",
+                        "check the network; then run the same command again, it goes on",
+                    )
+                )
+
+    def _lose(self, why: Unreachable) -> None:
+        with self._state:
+            if self._lost is None:
+                self._lost = why
+            futures = [sent.future for sent in self._sent.values()]
+            self._sent.clear()
+            self._state.notify_all()
+        for future in futures:
+            future.set_exception(self._lost)
+        self._greeted.set()
+
+    def _diagnose(self) -> Unreachable:
+        """Why the stream ended, from what came on standard error."""
+        errors = self._pipe.errors().strip()
+        for symptom, reason, advice in _SYMPTOMS:
+            if symptom in errors:
+                return Lost(reason, advice)
+        if self.facts:
+            return Lost(
+                "the connection was lost" + (f": {_last_line(errors)}" if errors else ""),
+                "run the same command again: it goes on where this run stopped",
+            )
+        return Lost(
+            f"the runner could not be started: {_last_line(errors) or 'no reason given'}",
+            "try: ssh HOST sudo -n python3 -V",
+        )
+
+
+_NO_SUDO = "give the user passwordless sudo, or set become_password in the inventory"
+_SYMPTOMS = (
+    ("a password is required", "sudo wants a password", _NO_SUDO),
+    ("a terminal is required", "sudo wants a password", _NO_SUDO),
+    ("no password was provided", "sudo refused the password", "correct become_password"),
+    ("Sorry, try again", "sudo refused the password", "correct become_password"),
+    ("incorrect password", "sudo refused the password", "correct become_password"),
+    ("not in the sudoers file", "the user may not use sudo", _NO_SUDO),
+    ("not allowed to execute", "the user may not run python3 by sudo", _NO_SUDO),
+    ("sudo: not found", "sudo is not installed", "install sudo, or log in as root"),
+    ("sudo: command not found", "sudo is not installed", "install sudo, or log in as root"),
+    (
+        "python3 is not installed",
+        "python3 is not installed on the host",
+        "install it: apt-get install -y python3",
+    ),
+    (
+        "at least 3.9 is needed",
+        "python3 on the host is older than 3.9",
+        "install a newer python3; b9prov supports Debian 11, Ubuntu 22.04 and newer",
+    ),
+)
+
+
+def _last_line(text: str) -> str:
+    lines = text.splitlines()
+    return lines[-1] if lines else ""
+
+
+def _skip_to_marker(read: Callable[[int], bytes]) -> None:
+    """Pass over what a login shell may print before the runner starts."""
+    seen = b""
+    while not seen.endswith(frames.MARKER):
+        seen = (seen + read(1))[-65536:]
