@@ -1,0 +1,104 @@
+"""Listings: a table for people, aligned text for pipes, one object for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from provisioner.report.stream import Writer
+from provisioner.report.text import duration, masked, one_line
+
+Row = Mapping[str, Any]
+
+STATUS_COLUMNS = (
+    "name",
+    "ready",
+    "machine_id",
+    "pool",
+    "address",
+    "tunnel",
+    "agent",
+    "k3s",
+    "ollama",
+    "last_keepalive_age",
+)
+_TITLES = {"machine_id": "machine", "last_keepalive_age": "keepalive"}
+_STYLES = {"yes": "green", "ready": "green", "active": "green", "ok": "green"} | dict.fromkeys(
+    ("no", "failed", "inactive", "unreachable", "missing", "not ready"), "red"
+)
+
+
+def render_table(
+    columns: Sequence[str], rows: Sequence[Row], kind: str, stream: TextIO, key: str
+) -> None:
+    """Show `rows` by their `columns`; as JSON, `{"schema": 1, key: rows}` with all they hold."""
+    if kind == "json":
+        shown = [_json_row(row) for row in rows]
+        Writer(stream).line(json.dumps({"schema": 1, key: shown}, separators=(",", ":")))
+        return
+    titles = [_TITLES.get(column, column.replace("_", " ")) for column in columns]
+    cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
+    if not rows:
+        Writer(stream).line(f"no {key.replace('_', ' ')}")
+    elif kind == "rich":
+        _rich(titles, cells, stream)
+    else:
+        _plain(titles, cells, stream)
+
+
+def render_status(rows: Sequence[Row], kind: str, stream: TextIO) -> None:
+    """The hosts of `b9prov status`. Rows have STATUS_COLUMNS as keys (what is unknown, None or
+    absent; `last_keepalive_age` in seconds) and may have `reason` and `advice`."""
+    render_table(STATUS_COLUMNS, rows, kind, stream, "hosts")
+    if kind == "json":
+        return
+    out = Writer(stream)
+    for row in rows:
+        if row.get("reason") and not row.get("ready"):
+            advice = f" ({one_line(row['advice'])})" if row.get("advice") else ""
+            out.line(f"{row['name']}: {one_line(row['reason'])}{advice}")
+    if rows:
+        ready = sum(bool(row.get("ready")) for row in rows)
+        out.line(f"{ready} of {len(rows)} ready")
+
+
+def _json_row(row: Row) -> dict[str, Any]:
+    shown: dict[str, Any] = masked(row)
+    # The name is an identifier: a password that happens to be part of it must not change it.
+    return shown | {"name": row["name"]} if "name" in row else shown
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if column.endswith("_age") and isinstance(value, (int, float)):
+        return f"{duration(value)} ago"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(one_line(item) for item in value) or "-"
+    return str(value) if column == "name" else one_line(value)
+
+
+def _plain(titles: list[str], cells: list[list[str]], stream: TextIO) -> None:
+    lines = [[title.upper() for title in titles], *cells]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(titles))]
+    out = Writer(stream)
+    for line in lines:
+        pairs = zip(line, widths, strict=True)
+        out.line("  ".join(cell.ljust(width) for cell, width in pairs).rstrip())
+
+
+def _rich(titles: list[str], cells: list[list[str]], stream: TextIO) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for line in cells:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in line))
+    Console(file=stream, highlight=False, markup=False, emoji=False).print(table)
