@@ -89,7 +89,8 @@ def serve(settings: Server) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    write_kubeconfig(settings, certificate, token)
+    mode = settings.kubeconfig_mode
+    write_kubeconfig(settings.kubeconfig, settings.url, certificate, token, mode)
     print(f"k3s-stand-in {versions.K3S} serves {settings.url}", file=sys.stderr)
     notify("READY=1")
     keep_deploying(Handler.cluster, settings, stop)

@@ -169,14 +169,16 @@ def openssl(*arguments: str) -> None:
         raise Refused(f"openssl {arguments[0]} failed: {error.stderr.strip()}") from None
 
 
-def write_kubeconfig(server: Server, certificate: Path, token: str) -> None:
-    """Write the administrator's kubeconfig, in the shape of k3s's own."""
+def write_kubeconfig(
+    path: Path, url: str, certificate: Path, token: str, mode: int = 0o600
+) -> None:
+    """Write a kubeconfig in the shape of k3s's own, but with a token in place of a certificate."""
     authority = base64.b64encode(certificate.read_bytes()).decode()
     text = f"""apiVersion: v1
 clusters:
 - cluster:
     certificate-authority-data: {authority}
-    server: {server.url}
+    server: {url}
   name: default
 contexts:
 - context:
@@ -191,7 +193,7 @@ users:
   user:
     token: {token}
 """
-    write_private(server.kubeconfig, text, server.kubeconfig_mode)
+    write_private(path, text, mode)
 
 
 def manifest_contents(server: Server) -> dict[Path, bytes]:
