@@ -1,0 +1,124 @@
+"""Settings that are right one by one and wrong together."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from provisioner.errors import Problem, Source
+from provisioner.inventory import schema
+from provisioner.inventory.merge import place
+from provisioner.inventory.model import Gateway
+from provisioner.yamlsource import MarkedDict
+
+
+def check(data: MarkedDict, hosts: dict[str, MarkedDict], gateway: Gateway) -> list[Problem]:
+    """What is wrong between settings, given every host's merged ones."""
+    problems = [
+        *_shared(hosts, "address", _endpoint, "two workers would fight over one machine"),
+        *_shared(hosts, "machine_id", _machine, "each worker is a machine of its own"),
+        *_pool_size(data, len(hosts), gateway),
+        *_forwards(data, hosts, gateway),
+        *_identity("gateway", data.get("gateway", data), data.source),
+    ]
+    for name, layer in hosts.items():
+        where = data["hosts"].where(name)
+        problems += [
+            *_machine_pair(name, layer, where),
+            *_join(name, layer, where),
+            *_identity(f"hosts.{name}", layer, where),
+            *_own_names(name, layer, where),
+        ]
+    return problems
+
+
+def identity_path(layer: MarkedDict) -> str | None:
+    """The private key's path; a relative one starts at the file that gives it."""
+    given = layer.get("identity_file")
+    if given is None:
+        return None
+    directory = Path(layer.where("identity_file").file).parent
+    return str((directory / Path(given).expanduser()).absolute())
+
+
+def _shared(
+    hosts: dict[str, MarkedDict], key: str, identity: Callable[[MarkedDict], str | None], why: str
+) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for name, layer in hosts.items():
+        value = identity(layer)
+        if value is None:
+            continue
+        if value in first:
+            message = f"hosts.{name}: the same {key} as hosts.{first[value]}, {value}"
+            yield Problem(message, layer.where(key), why)
+        first.setdefault(value, name)
+
+
+def _endpoint(layer: MarkedDict) -> str:
+    # behind different jump hosts the same private address is another machine
+    via = f" by {layer['jump']}" if layer.get("jump") else ""
+    return f"{str(layer['address']).lower()} port {layer.get('port', 22)}{via}"
+
+
+def _machine(layer: MarkedDict) -> str | None:
+    return layer.get("machine_id")
+
+
+def _pool_size(data: MarkedDict, wanted: int, gateway: Gateway) -> Iterator[Problem]:
+    network = ipaddress.IPv4Network(gateway.addresses)
+    # the first and last address of a network are not handed out
+    room = max(network.num_addresses - 2, 0)
+    if wanted > room:
+        message = f"gateway.addresses: {network} has {room} addresses for {wanted} hosts"
+        where = place(data, ["gateway", "addresses"], data.source)
+        yield Problem(message, where, "give a wider network, such as a /24")
+
+
+def _forwards(
+    data: MarkedDict, hosts: dict[str, MarkedDict], gateway: Gateway
+) -> Iterator[Problem]:
+    default = schema.Tunnel().port
+    taken = {int(layer.get("tunnel", {}).get("port", default)) for layer in hosts.values()}
+    for index, forward in enumerate(gateway.forwards):
+        port = int(forward.split(":")[0])
+        if port in taken:
+            where = place(data, ["gateway", "forwards", index], data.source)
+            yield Problem(
+                f"gateway.forwards: port {port} of a worker is taken already",
+                where,
+                "choose another",
+            )
+        taken.add(port)
+
+
+def _machine_pair(name: str, layer: MarkedDict, where: Source) -> Iterator[Problem]:
+    if bool(layer.get("machine_id")) != bool(layer.get("machine_token")):
+        given = "machine_id" if layer.get("machine_id") else "machine_token"
+        missing = "machine_token" if given == "machine_id" else "machine_id"
+        message = f"hosts.{name}: {given} is given without {missing}"
+        yield Problem(message, place(layer, [given], where), "they go together")
+
+
+def _join(name: str, layer: MarkedDict, where: Source) -> Iterator[Problem]:
+    k3s = layer.get("k3s", {})
+    missing = [key for key in ("url", "token") if not k3s.get(key)]
+    if k3s.get("mode") == "join" and missing:
+        message = f"hosts.{name}: k3s.mode join needs k3s.{' and k3s.'.join(missing)}"
+        yield Problem(message, place(layer, ["k3s", "mode"], where))
+
+
+def _identity(subject: str, layer: MarkedDict, where: Source) -> Iterator[Problem]:
+    path = identity_path(layer)
+    # with the public half alone the key itself may be an agent's
+    if path and not Path(path).exists() and not Path(path + ".pub").exists():
+        message = f"{subject}.identity_file: no such file: {path}"
+        yield Problem(message, place(layer, ["identity_file"], where))
+
+
+def _own_names(name: str, layer: MarkedDict, where: Source) -> Iterator[Problem]:
+    for key in layer.get("vars", {}):
+        if key in schema.HostSettings.model_fields:
+            message = f"hosts.{name}: {key!r} is a setting, not a variable of your own"
+            yield Problem(message, place(layer, ["vars", key], where), "take it out of vars:")

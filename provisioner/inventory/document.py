@@ -1,0 +1,92 @@
+"""The inventory file as data: short forms made long, and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provisioner.errors import Problem, Source
+from provisioner.inventory import schema
+from provisioner.inventory.explain import check, shown, suggestion
+from provisioner.inventory.merge import marked, place
+from provisioner.yamlsource import MarkedDict
+
+_SECTIONS = frozenset(
+    name
+    for name, field in schema.HostSettings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, schema.Section)
+) | {"vars"}
+EXAMPLE = "inventory.example.yaml shows every key"
+
+
+def normalise(data: MarkedDict) -> MarkedDict:
+    """`data` with every host and section a mapping, where the file has a short form or nothing."""
+    result = _mapped(data, {"gateway", "defaults", "groups", "hosts"})
+    for name in ("gateway", "defaults"):
+        if isinstance(result.get(name), MarkedDict):
+            result[name] = _mapped(result[name], _SECTIONS)
+    for name in ("groups", "hosts"):
+        if isinstance(result.get(name), MarkedDict):
+            result[name] = _entries(result[name], short=name == "hosts")
+    return result
+
+
+def _mapped(data: MarkedDict, keys: frozenset[str] | set[str]) -> MarkedDict:
+    """`data` with an empty mapping for each of `keys` that has no value."""
+    result = marked(data.source, data, data.key_sources)
+    for key in keys & data.keys():
+        if data[key] is None:
+            result[key] = marked(data.where(key), {})
+    return result
+
+
+def _entries(data: MarkedDict, short: bool) -> MarkedDict:
+    """`data` with a mapping for each entry; `short` allows a bare address."""
+    result = marked(data.source, data, data.key_sources)
+    for name, value in data.items():
+        if value is None:
+            result[name] = marked(data.where(name), {})
+        elif short and isinstance(value, str):
+            result[name] = marked(data.where(name), {"address": value})
+        elif isinstance(value, MarkedDict):
+            result[name] = _mapped(value, _SECTIONS)
+    return result
+
+
+def check_document(data: Any, file: str) -> list[Problem]:
+    """What is wrong with the file by itself. `data` is normalised, if it is a mapping."""
+    where = Source(file)
+    if data is None:
+        return [Problem("the inventory is empty", where, EXAMPLE)]
+    if not isinstance(data, MarkedDict):
+        return [Problem(f"expected a mapping, got {shown(data)}", Source(file, 1), EXAMPLE)]
+    problems = check(schema.Document, data, where)
+    if not data.get("hosts") and isinstance(data.get("hosts", {}), dict):
+        problems.append(Problem("there are no hosts", place(data, ["hosts"], where), EXAMPLE))
+    gateway = data.get("gateway")
+    if isinstance(gateway, MarkedDict) and not gateway.get("host") and not gateway.get("url"):
+        advice = "the SSH address of the gateway host, or the URL of the API"
+        problems.append(Problem("gateway: host or url is needed", data.where("gateway"), advice))
+    return problems or _check_names(data)
+
+
+def _check_names(data: MarkedDict) -> list[Problem]:
+    """Hosts that groups name, groups that hosts name; the types are known to be right."""
+    hosts, groups = data["hosts"], data.get("groups", {})
+    problems = [
+        Problem(f"{name!r} is both a host and a group", groups.where(name))
+        for name in groups
+        if name in hosts
+    ]
+    for kind, entries, others in (("host", groups, hosts), ("group", hosts, groups)):
+        for name, entry in entries.items():
+            for index, other in enumerate(entry.get(f"{kind}s", ())):
+                if other not in others:
+                    own = "groups" if kind == "host" else "hosts"
+                    problems.append(
+                        Problem(
+                            f"{own}.{name}: there is no {kind} {other!r}",
+                            place(data, [own, name, f"{kind}s", index], data.source),
+                            suggestion(other, list(others)) or f"add it under {kind}s:",
+                        )
+                    )
+    return problems

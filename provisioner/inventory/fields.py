@@ -1,0 +1,230 @@
+"""The kinds of values that an inventory holds, each of which says in plain words what it expects.
+
+Validators return the value they were given, so that a Secret stays a Secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import PlainValidator
+from pydantic_core import PydanticCustomError
+
+from provisioner.secrets import Secret
+
+RESERVED_NAMES = ("all", "gateway")
+QUOTES = "put it in quotes"
+_TRUE = frozenset({"yes", "on", "true", "1"})
+_FALSE = frozenset({"no", "off", "false", "0"})
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_WORD = re.compile(r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]*")
+_FORWARD = re.compile(r"(\d+):(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d+)")
+_HOST_KEY = re.compile(
+    r"(ssh-[a-z0-9-]+|ecdsa-sha2-nistp\d+|sk-[a-z0-9@.-]+) ([A-Za-z0-9+/=]+)( .*)?"
+)
+
+
+def expected(what: str, advice: str = "") -> PydanticCustomError:
+    """The error of a value that is not `what`."""
+    return PydanticCustomError("expected", "{what}", {"what": what, "advice": advice})
+
+
+def _text(
+    what: str, good: Callable[[str], object], advise: Callable[[str], str] = lambda value: ""
+) -> PlainValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, (bool, int, float)):
+            raise expected(what, QUOTES)
+        if not isinstance(value, str):
+            raise expected(what)
+        if not good(value):
+            raise expected(what, advise(value))
+        return value
+
+    return PlainValidator(check)
+
+
+def _number(what: str, kind: type, low: float, high: float) -> PlainValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, (str, int, kind)):
+            raise expected(what)
+        try:
+            number = kind(value)
+        except ValueError:
+            raise expected(what) from None
+        if not low <= number <= high:
+            raise expected(f"{what} from {low} to {high}")
+        return number
+
+    return PlainValidator(check)
+
+
+def boolean(value: Any) -> bool:
+    """`value` as true or false, by the words that YAML and Ansible know."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise expected("true or false")
+
+
+def _boolean_or_auto(value: Any) -> bool | str:
+    if value == "auto":
+        return "auto"
+    try:
+        return boolean(value)
+    except PydanticCustomError:
+        raise expected("true, false or auto") from None
+
+
+def _secret(value: Any) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str):
+        raise expected("text", QUOTES)
+    if not value:
+        raise expected("text that is not empty")
+    return Secret(value)
+
+
+def _is_address(value: str) -> bool:
+    return is_ip(value.partition("%")[0]) or is_dns(value)
+
+
+def is_dns(value: str) -> bool:
+    """Whether `value` may be a host name, or an alias of ssh_config."""
+    return len(value) <= 253 and bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value))
+
+
+def is_ip(value: str) -> bool:
+    """Whether `value` is an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _address_advice(value: str) -> str:
+    if "@" in value:
+        return "the user goes under user:"
+    return "the port goes under port:" if re.fullmatch(r"[^:]+:\d+", value) else ""
+
+
+def is_port(value: str) -> bool:
+    """Whether `value` is the number of a port."""
+    return value.isascii() and value.isdigit() and 1 <= int(value) <= 65535
+
+
+def _is_endpoint(value: str) -> bool:
+    host, _, port = value.rpartition(":")
+    return bool(_WORD.fullmatch(host)) and is_port(port)
+
+
+def _is_forward(value: str) -> bool:
+    match = _FORWARD.fullmatch(value)
+    return match is not None and is_port(match[1]) and is_port(match[3])
+
+
+def _is_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and " " not in value
+    except ValueError:
+        return False
+
+
+def _is_host_key(value: str) -> bool:
+    if re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}=?", value):
+        return True
+    match = _HOST_KEY.fullmatch(value)
+    if match is None:
+        return False
+    try:
+        key = base64.b64decode(match[2], validate=True)
+    except binascii.Error:
+        return False
+    # the key's own bytes begin with the length and name of its type
+    return key[4:].startswith(match[1].encode())
+
+
+def _is_network(value: str) -> bool:
+    try:
+        return bool(ipaddress.IPv4Network(value)) and "/" in value
+    except ValueError:
+        return False
+
+
+def _network_advice(value: str) -> str:
+    try:
+        return f"did you mean {ipaddress.IPv4Network(value, strict=False)}?"
+    except ValueError:
+        return ""
+
+
+def _name(value: Any) -> str:
+    what = "a name of letters, digits, '.', '_' and '-', 63 at most"
+    if not isinstance(value, str):
+        raise expected(what, QUOTES)
+    if not _NAME.fullmatch(value):
+        raise expected(what, "names become file names and key comments on the gateway host")
+    if value in RESERVED_NAMES:
+        raise expected("another name", f"{value!r} has a meaning of its own in host patterns")
+    return value
+
+
+def _variables(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise expected("a mapping of variables")
+    for key in value:
+        if not isinstance(key, str) or not key.isidentifier():
+            raise expected("names of letters, digits and '_' only", f"{key!r} is none")
+    return value
+
+
+def choice(*words: str) -> PlainValidator:
+    """One of `words`."""
+    return _text("one of " + ", ".join(words), lambda value: value in words)
+
+
+def whole(low: int, high: int = 2**31) -> PlainValidator:
+    """A whole number in a range."""
+    return _number("a whole number", int, low, high)
+
+
+Name = Annotated[str, PlainValidator(_name)]
+Text = Annotated[str, _text("text that is not empty", str.strip)]
+Word = Annotated[str, _text("one word that does not begin with '-'", _WORD.fullmatch)]
+Boolean = Annotated[bool, PlainValidator(boolean)]
+BooleanOrAuto = Annotated[bool | str, PlainValidator(_boolean_or_auto)]
+SecretText = Annotated[Secret, PlainValidator(_secret)]
+Port = Annotated[int, whole(1, 65535)]
+Seconds = Annotated[float, _number("a number of seconds", float, 0.1, 600)]
+Address = Annotated[str, _text("an IP address or host name", _is_address, _address_advice)]
+Ip = Annotated[str, _text("an IP address", is_ip)]
+Endpoint = Annotated[str, _text("HOST:PORT", _is_endpoint)]
+Forward = Annotated[str, _text("PORT:HOST:HOSTPORT", _is_forward)]
+Url = Annotated[str, _text("a URL that begins with http:// or https://", _is_url)]
+HostKey = Annotated[
+    str,
+    _text('"SHA256:…" or "ssh-ed25519 AAAA…", as ssh-keygen -l or ssh-keyscan shows', _is_host_key),
+]
+Network = Annotated[
+    str, _text("an IPv4 network such as 10.199.0.0/24", _is_network, _network_advice)
+]
+AbsolutePath = Annotated[
+    str, _text("a path that begins with /", re.compile(r"/[^\x00\n]*").fullmatch)
+]
+Sha256 = Annotated[str, _text("64 hexadecimal digits", re.compile("[0-9a-fA-F]{64}").fullmatch)]
+MachineId = Annotated[
+    str,
+    _text("a machine id of letters, digits and '-'", re.compile("[A-Za-z0-9-]{1,64}").fullmatch),
+]
+Variables = Annotated[dict[str, Any], PlainValidator(_variables)]

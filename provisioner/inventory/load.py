@@ -1,0 +1,162 @@
+"""From a file, or from addresses on the command line, to an Inventory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from provisioner.errors import BadInput, Problem, Source
+from provisioner.inventory import conflicts, schema
+from provisioner.inventory.document import check_document, normalise
+from provisioner.inventory.extra import COMMAND_LINE, split_extra
+from provisioner.inventory.merge import mark, marked, merge, merge_all, place, plain, without
+from provisioner.inventory.model import Gateway, Host, Inventory
+from provisioner.inventory.references import References
+from provisioner.inventory.target import parse_target
+from provisioner.yamlsource import MarkedDict, load_yaml
+
+ADMIN_TOKEN_VARIABLE = "B9_ADMIN_TOKEN"
+_ONE_SHOT = Source("command line")
+
+
+def load_inventory(path: Path, extra: dict[str, Any] | None = None) -> Inventory:
+    """Read an inventory; `extra` (see `parse_extra`) goes over everything in it.
+
+    Secrets are resolved at once. Raises one BadInput with all that is wrong.
+    """
+    references = References(path.parent)
+    try:
+        data = load_yaml(path, references.tags)
+    except BadInput as error:
+        raise BadInput([*references.problems, *error.problems]) from None
+    return _build(data, str(path), extra, references.problems)
+
+
+def one_shot(
+    targets: list[str], gateway: str | None, extra: dict[str, Any] | None = None
+) -> Inventory:
+    """An inventory of `USER@ADDRESS[:PORT]` targets, with no file.
+
+    What `extra` says of connections holds for the gateway host as well; the admin token is its
+    `gateway.admin_token` or the environment's B9_ADMIN_TOKEN. Raises BadInput.
+    """
+    problems: list[Problem] = []
+    hosts = MarkedDict()
+    for text in targets:
+        name, entry, problem = parse_target(text, "--host")
+        if problem:
+            problems.append(problem)
+        elif name in hosts:
+            problems.append(Problem(f"{text!r} is given twice", Source("--host")))
+        else:
+            hosts[name] = entry
+    data: dict[str, Any] = {"hosts": dict(hosts)}
+    if gateway is not None:
+        _, entry, problem = parse_target(gateway, "--gateway-host")
+        problems += [problem] if problem else []
+        data["gateway"] = _one_shot_gateway(entry, extra or {})
+    if problems:
+        raise BadInput(problems)
+    return _build(mark(data, _ONE_SHOT), _ONE_SHOT.file, extra, [])
+
+
+def _one_shot_gateway(entry: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    shared = {"user", "identity_file", "become_password", "connect_timeout"}
+    section = {key: value for key, value in extra.items() if key in shared} | entry
+    section["host"] = section.pop("address", None)
+    token = os.environ.get(ADMIN_TOKEN_VARIABLE)
+    return section | ({"admin_token": token} if token else {})
+
+
+def _build(
+    data: Any, source: str, extra: dict[str, Any] | None, problems: list[Problem]
+) -> Inventory:
+    gateway_extra, host_extra, wrong = split_extra(extra)
+    if isinstance(data, MarkedDict):
+        data = normalise(data)
+        if gateway_extra and not wrong:
+            over = marked(data.source, {"gateway": gateway_extra}, {"gateway": COMMAND_LINE})
+            data = merge(data, over)
+    _refuse([*problems, *wrong, *check_document(data, source)])
+    membership = _membership(data)
+    layers = {name: _merged(data, name, membership[name], host_extra) for name in data["hosts"]}
+    gateway = _gateway(data, host_extra)
+    _refuse(conflicts.check(data, layers, gateway))
+    hosts = {name: _host(name, layer, membership[name]) for name, layer in layers.items()}
+    groups = {
+        group: tuple(name for name in hosts if group in membership[name])
+        for group in data.get("groups", {})
+    }
+    return Inventory(gateway, hosts, groups, source)
+
+
+def _refuse(problems: list[Problem]) -> None:
+    if problems:
+        unique = dict.fromkeys(problems)
+        raise BadInput(
+            sorted(unique, key=lambda problem: problem.where.line if problem.where else 0)
+        )
+
+
+def _membership(data: MarkedDict) -> dict[str, tuple[str, ...]]:
+    """The groups of each host, in the file's order of groups."""
+    groups = data.get("groups", {})
+    return {
+        name: tuple(
+            group
+            for group, entry in groups.items()
+            if name in entry.get("hosts", ()) or group in host.get("groups", ())
+        )
+        for name, host in data["hosts"].items()
+    }
+
+
+def _merged(data: MarkedDict, name: str, groups: tuple[str, ...], extra: MarkedDict) -> MarkedDict:
+    none = marked(data.source, {})
+    layers = [
+        data.get("defaults", none),
+        *(without(data["groups"][group], ["hosts"]) for group in groups),
+        without(data["hosts"][name], ["groups"]),
+        extra,
+    ]
+    merged = merge_all(layers)
+    if merged.get("address") is None:
+        merged["address"] = name
+        merged.key_sources["address"] = data["hosts"].where(name)
+    return merged
+
+
+def _host(name: str, layer: MarkedDict, groups: tuple[str, ...]) -> Host:
+    settings = plain(schema.values(schema.HostSettings.model_validate(layer)))
+    settings.pop("groups")
+    own = settings.pop("vars")
+    connection = {key: settings.pop(key) for key in schema.CONNECTION_KEYS}
+    connection["identity_file"] = conflicts.identity_path(layer)
+    return Host(name=name, **connection, variables={**settings, **own}, groups=groups)
+
+
+def _gateway(data: MarkedDict, extra: MarkedDict) -> Gateway:
+    section = data.get("gateway", marked(data.source, {}))
+    settings = schema.values(schema.GatewaySettings.model_validate(section))
+    return Gateway(
+        host=_gateway_host(data, section, extra) if settings["host"] else None,
+        api=settings["api"],
+        url=settings["url"],
+        admin_token=settings["admin_token"],
+        manage=settings["manage"],
+        addresses=settings["addresses"],
+        forwards=list(settings["forwards"]),
+        tunnel_address=settings["tunnel_address"],
+        tunnel_port=settings["tunnel_port"],
+    )
+
+
+def _gateway_host(data: MarkedDict, section: MarkedDict, extra: MarkedDict) -> Host:
+    """The gateway host: its own connection settings; variables from defaults and -e as well."""
+    own = without(section, section.keys() - {*schema.CONNECTION_KEYS, "vars"})
+    own["address"] = section["host"]
+    own.key_sources["address"] = place(section, ["host"], section.source)
+    shared = [*schema.CONNECTION_KEYS, *schema.HOST_ONLY_KEYS]
+    defaults = without(data.get("defaults", marked(data.source, {})), shared)
+    return _host("gateway", merge_all([defaults, own, without(extra, shared)]), ())

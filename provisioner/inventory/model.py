@@ -1,0 +1,89 @@
+"""What an inventory is once it is loaded: hosts with all their variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from provisioner.inventory import patterns
+from provisioner.secrets import MASK, Secret, mask
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host: how to reach it, and its variables.
+
+    `variables` has every setting that is no connection setting, defaults included, and the user's
+    own `vars` beside them. `host_key` is a "SHA256:…" fingerprint or a "TYPE BASE64" key.
+    """
+
+    name: str
+    address: str
+    port: int = 22
+    user: str | None = None
+    identity_file: str | None = None
+    host_key: str | None = None
+    jump: str | None = None
+    become_password: Secret | None = None
+    connect_timeout: float = 10.0
+    variables: dict[str, Any] = field(default_factory=dict, hash=False)
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The gateway; `host` is None when only its `url` is known."""
+
+    host: Host | None
+    api: str
+    url: str | None
+    admin_token: Secret | None
+    manage: bool
+    addresses: str
+    forwards: list[str] = field(hash=False)
+    tunnel_address: str | None
+    tunnel_port: int | None
+
+
+@dataclass
+class Inventory:
+    """The gateway, the hosts in the file's order, and the groups with their hosts' names."""
+
+    gateway: Gateway
+    hosts: dict[str, Host]
+    groups: dict[str, tuple[str, ...]]
+    source: str
+
+    def select(self, pattern: str | None) -> list[Host]:
+        """The hosts that `pattern` names, in the inventory's order; all of them for None.
+
+        A pattern is a name, a group, `all`, one with `*` or `?`, `!x` (not x), `&x` (only those
+        also in x), `@FILE` (one host a line), or several with commas or colons. `gateway` alone is
+        the gateway host. Raises BadInput for an unknown name and when nothing is left.
+        """
+        if pattern is None:
+            return list(self.hosts.values())
+        if pattern.strip() == "gateway" and self.gateway.host:
+            return [self.gateway.host]
+        names = patterns.select(pattern, list(self.hosts), self.groups)
+        return [self.hosts[name] for name in names]
+
+
+def describe(inventory: Inventory) -> dict[str, Any]:
+    """The inventory as JSON can hold it, with every secret masked."""
+    shown: dict[str, Any] = _shown(inventory)
+    return shown
+
+
+def _shown(value: Any) -> Any:
+    if is_dataclass(value):
+        return {item.name: _shown(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shown(item) for item in value]
+    if isinstance(value, Secret):
+        return MASK
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return mask(str(value))
