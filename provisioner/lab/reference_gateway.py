@@ -827,7 +827,8 @@ class Gateway:
     def start(self) -> None:
         """Serve in background threads."""
         self.dialer.start()
-        threading.Thread(target=self.server.serve_forever, name="http", daemon=True).start()
+        serve = threading.Thread(target=self.server.serve_forever, args=(0.1,), daemon=True)
+        serve.start()
 
     def stop(self) -> None:
         """Stop serving and write the state down."""
