@@ -1,0 +1,66 @@
+"""Builds `b9agent.pyz`: this room and pure-Python PyYAML in one file that any Python 3.9+ runs.
+
+The same sources give the same bytes, so that an unchanged agent is no change on a host. Runs on
+the controller and is itself not part of the result.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import zipfile
+from pathlib import Path
+
+import yaml
+
+_SHEBANG = b"#!/usr/bin/env python3\n"
+_LEFT_OUT = {"build.py"}
+_MAIN = """\
+import sys
+
+from provisioner.agent.cli import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def build_zipapp(dest: Path) -> None:
+    """Write the agent to `dest`, executable."""
+    data = io.BytesIO()
+    data.write(_SHEBANG)
+    with zipfile.ZipFile(data, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in sorted(_contents().items()):
+            # Stored and dated alike everywhere: compressed bytes differ from zlib to zlib.
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    dest.write_bytes(data.getvalue())
+    dest.chmod(0o755)
+
+
+def _contents() -> dict[str, bytes]:
+    agent = Path(__file__).parent
+    contents = {"__main__.py": _MAIN.encode(), "provisioner/__init__.py": b""}
+    contents.update(_modules(agent, "provisioner/agent"))
+    contents.update(_modules(Path(yaml.__file__).parent, "yaml"))
+    contents["yaml/LICENSE"] = _licence()
+    return contents
+
+
+def _modules(directory: Path, prefix: str) -> dict[str, bytes]:
+    """The Python files of a package; compiled extensions stay behind."""
+    return {
+        f"{prefix}/{path.name}": path.read_bytes()
+        for path in directory.glob("*.py")
+        if path.name not in _LEFT_OUT
+    }
+
+
+def _licence() -> bytes:
+    """PyYAML's licence, which has to accompany every copy of it."""
+    for file in importlib.metadata.files("PyYAML") or ():
+        if file.name == "LICENSE":
+            return file.read_binary()
+    return b"PyYAML is distributed under the MIT licence: https://pyyaml.org\n"

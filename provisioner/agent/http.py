@@ -1,0 +1,164 @@
+"""One HTTP/1.1 exchange with a deadline for the whole of it and a bound on what it may return.
+
+Not `http.client`: importing it brings in `ssl` and `email`, a third of this agent's memory, and
+its time-out starts anew with every byte that a slow peer sends.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import NamedTuple
+
+_HEAD_LIMIT = 64 * 1024
+_CHUNK_LINE_LIMIT = 1024
+
+
+class HTTPProblem(Exception):
+    """The peer could not be reached or did not speak HTTP as expected; the text says which."""
+
+
+class Endpoint(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Response(NamedTuple):
+    """Status and body of an answer."""
+
+    status: int
+    body: bytes
+
+
+def exchange(
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
+    timeout: float = 15.0,
+    limit: int = 1 << 20,
+) -> Response:
+    """Send one request and return its answer, all within `timeout` seconds and `limit` bytes."""
+    deadline = time.monotonic() + timeout
+    try:
+        connection = _connect(endpoint, timeout)
+        with connection:
+            connection.sendall(_request(endpoint, method, path, headers or {}, body))
+            return _Reader(connection, deadline, limit).response()
+    except socket.timeout:  # noqa: UP041 (an alias of TimeoutError only from Python 3.10 on)
+        raise HTTPProblem(f"no answer from {endpoint} within {timeout:g} s") from None
+    except OSError as problem:
+        reason = problem.strerror or str(problem) or type(problem).__name__
+        raise HTTPProblem(f"cannot reach {endpoint}: {reason}") from problem
+
+
+def _connect(endpoint: Endpoint, timeout: float) -> socket.socket:
+    connection = socket.create_connection((endpoint.host, endpoint.port), timeout)
+    if not endpoint.tls:
+        return connection
+    import ssl  # 5 MB that a plain connection through the tunnel does not need
+
+    try:
+        context = ssl.create_default_context()
+        return context.wrap_socket(connection, server_hostname=endpoint.host)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _request(
+    endpoint: Endpoint, method: str, path: str, headers: dict[str, str], body: bytes
+) -> bytes:
+    fields = {"Host": str(endpoint), "Connection": "close", **headers}
+    if body:
+        fields.update({"Content-Type": "application/json", "Content-Length": str(len(body))})
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+class _Reader:
+    """Reads one response from a socket, never past the deadline nor beyond the limit."""
+
+    def __init__(self, connection: socket.socket, deadline: float, limit: int) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def response(self) -> Response:
+        status_line, *lines = self._until(b"\r\n\r\n", _HEAD_LIMIT).decode("latin-1").split("\r\n")
+        parts = status_line.split(" ", 2)
+        if not parts[0].startswith("HTTP/1.") or len(parts) < 2 or not parts[1].isdecimal():
+            raise HTTPProblem("the answer is not HTTP")
+        headers = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers[name.strip().lower()] = value.strip()
+        return Response(int(parts[1]), self._body(headers))
+
+    def _body(self, headers: dict[str, str]) -> bytes:
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            return self._chunks()
+        length = headers.get("content-length")
+        if length is None:
+            while self._receive():
+                self._check(len(self._buffer))
+            return bytes(self._buffer)
+        if not length.isdecimal():
+            raise HTTPProblem("the answer has a malformed length")
+        self._check(int(length))
+        return self._exactly(int(length))
+
+    def _chunks(self) -> bytes:
+        body = bytearray()
+        while True:
+            size = self._until(b"\r\n", _CHUNK_LINE_LIMIT).split(b";")[0].strip()
+            try:
+                length = int(size, 16)
+            except ValueError:
+                raise HTTPProblem("the answer has a malformed chunk") from None
+            if length <= 0:
+                return bytes(body)
+            self._check(len(body) + length)
+            body += self._exactly(length + 2)[:-2]
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise HTTPProblem(f"the answer is larger than {self._limit} bytes")
+
+    def _until(self, mark: bytes, limit: int) -> bytes:
+        while mark not in self._buffer:
+            if len(self._buffer) > limit:
+                raise HTTPProblem("the answer is not HTTP")
+            self._more()
+        found, _, rest = bytes(self._buffer).partition(mark)
+        self._buffer = bytearray(rest)
+        return found
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            self._more()
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    def _more(self) -> None:
+        if not self._receive():
+            raise HTTPProblem("the connection was closed in the middle of the answer")
+
+    def _receive(self) -> int:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise socket.timeout  # noqa: UP041
+        self._connection.settimeout(remaining)
+        data = self._connection.recv(65536)
+        self._buffer += data
+        return len(data)

@@ -1,0 +1,102 @@
+"""What a keepalive tells of the machine, in the gateway's fields and units."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from provisioner.agent.gpus import Gpus
+from provisioner.agent.http import Endpoint, HTTPProblem, exchange
+from provisioner.agent.machine import Machine, memory_kib
+
+_OLLAMA_DEADLINE = 2.0
+_MODELS_LIMIT = 1000  # bytes: a keepalive stays small however many models there are
+
+
+class Metrics:
+    """Samples the machine; CPU use is that since the sample before."""
+
+    def __init__(self, gpus: Gpus, proc: Path = Path("/proc"), disk: Path = Path("/")) -> None:
+        self._gpus = gpus
+        self._proc = proc
+        self._disk = disk
+        self._last = self._cpu_times()
+
+    def sample(self, machine: Machine) -> dict[str, Any]:
+        """The `metrics` of a keepalive. The gateway refuses a fraction where it wants a whole."""
+        size, free = self._disk_bytes()
+        return {
+            "cpu_utilization_pct": self._cpu_percent(),
+            "memory_utilization_pct": self._memory_percent(),
+            "total_cpu_available": machine.millicores,
+            "total_memory_available": machine.mebibytes,
+            "total_disk_space_bytes": size,
+            "total_disk_free_bytes": free,
+            "free_gpu_count": self._gpus.free(int(machine.gpu_count)),
+            "worker_count": 0,
+            "container_count": 0,
+            "cache_usage_pct": 0.0,
+        }
+
+    def _cpu_times(self) -> tuple[int, int]:
+        """Busy and total clock ticks since boot."""
+        try:
+            with (self._proc / "stat").open() as stream:
+                fields = [int(field) for field in stream.readline().split()[1:9]]
+        except (OSError, ValueError):
+            return 0, 0
+        idle = sum(fields[3:5])  # idle and waiting for input or output
+        return sum(fields) - idle, sum(fields)
+
+    def _cpu_percent(self) -> float:
+        busy, total = self._cpu_times()
+        last_busy, last_total = self._last
+        self._last = busy, total
+        return _percent(busy - last_busy, total - last_total)
+
+    def _memory_percent(self) -> float:
+        memory = memory_kib(self._proc)
+        total = memory.get("MemTotal", 0)
+        return _percent(total - memory.get("MemAvailable", total), total)
+
+    def _disk_bytes(self) -> tuple[int, int]:
+        try:
+            disk = os.statvfs(self._disk)
+        except OSError:
+            return 0, 0
+        return disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(min(100.0, max(0.0, 100.0 * part / whole)), 1) if whole > 0 else 0.0
+
+
+def inference(ollama: Endpoint) -> dict[str, Any] | None:
+    """The `inference` block of a keepalive, None where no Ollama answers."""
+    try:
+        response = exchange(ollama, "GET", "/api/tags", timeout=_OLLAMA_DEADLINE)
+        entries = json.loads(response.body)["models"] if response.status == 200 else None
+        names = [str(entry["name"]) for entry in entries or []]
+    except (HTTPProblem, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if entries is None:
+        return None
+    return {
+        "status": "running",
+        "ip": ollama.host,
+        "port": ollama.port,
+        "models": _fitting(names),
+    }
+
+
+def _fitting(names: list[str]) -> list[str]:
+    room = _MODELS_LIMIT
+    kept: list[str] = []
+    for name in sorted(names):
+        room -= len(json.dumps(name)) + 1
+        if room < 0:
+            break
+        kept.append(name)
+    return kept
