@@ -32,6 +32,14 @@ class HostConnected(Event):
 
 
 @dataclass(frozen=True)
+class HostWaiting(Event):
+    """Another run holds the host's lock; `holder` says who and since when."""
+
+    host: str
+    holder: str
+
+
+@dataclass(frozen=True)
 class TaskStarted(Event):
     """The controller handed the task to the host; `where` is file:line."""
 

@@ -106,7 +106,7 @@ class _PlayLoader:
             where=entry.source,
             directory=self.path.parent,
             tasks=tuple(inherit(task, play_tags) for task in tasks),
-            handlers=tuple([*self.handlers, *handlers]),
+            handlers=(*self.handlers, *handlers),
             vars={**self._vars_files(entry), **dict(entry.get("vars") or {})},
             environment=dict(entry.get("environment") or {}),
             become=bool(outer.become),
@@ -196,18 +196,18 @@ class _PlayLoader:
         if "block" in keys:
             _refuse_unknown(entry, INHERITED | {"block"}, "block")
             return self.tasks(entry["block"], path, role, inherit(_outer(entry), outer), stack)
-        include = INCLUDES & keys.keys()
+        include = sorted(INCLUDES & keys.keys())
         if include:
-            key = keys[include.pop()]
+            key = keys[include[0]]
             _refuse_unknown(entry, INHERITED | {key}, "include")
             file = entry[key]["file"] if isinstance(entry[key], dict) else entry[key]
             target = path.parent / str(file)
             if modules.is_template(file) or not target.exists():
                 raise BadInput.of(f"no such task file: {file}", entry.where(key))
             return self._file(target, role, inherit(_outer(entry), outer), stack)
-        include = ROLE_INCLUDES & keys.keys()
+        include = sorted(ROLE_INCLUDES & keys.keys())
         if include:
-            key = keys[include.pop()]
+            key = keys[include[0]]
             _refuse_unknown(entry, INHERITED | {key}, "include")
             name = entry[key]["name"] if isinstance(entry[key], dict) else entry[key]
             return self.role(str(name), entry, outer, stack)

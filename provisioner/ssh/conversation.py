@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import io
 import itertools
 import os
 import socket
@@ -39,7 +40,7 @@ class Operation:
     """One call of a task module on a host.
 
     `keep_going`: a failure doesn't stop what was sent behind it. `exclusive`: take the host's
-    lock for just this operation. `blobs` maps SHA-256 to the local file that the host may ask for.
+    lock for just this operation. `blobs` maps SHA-256 to the local file or the bytes that the host may ask for.
     """
 
     module: str
@@ -49,7 +50,7 @@ class Operation:
     keep_going: bool = False
     exclusive: bool = False
     environment: dict[str, str] = field(default_factory=dict)
-    blobs: dict[str, Path] = field(default_factory=dict)
+    blobs: dict[str, Path | bytes] = field(default_factory=dict)
     on_start: Callable[[], None] = lambda: None
     on_progress: Callable[[int, int, str], None] = lambda done, total, label: None
 
@@ -79,7 +80,7 @@ class Conversation:
         self._numbers = itertools.count()
         self._epoch = 0
         self._sent: dict[int, _Sent] = {}
-        self._blobs: dict[str, Path] = {}
+        self._blobs: dict[str, Path | bytes] = {}
         self._state = threading.Condition()
         self._write_lock = threading.Lock()
         self._greeted = threading.Event()
@@ -187,9 +188,9 @@ class Conversation:
         elif kind == "fatal":
             self._lose(Lost(content["reason"], content["advice"]))
         elif kind == "need":
-            path = self._blobs[content["sha256"]]
+            sha256 = content["sha256"]
             threading.Thread(
-                target=self._send_blob, args=(content["sha256"], path), daemon=True
+                target=self._send_blob, args=(sha256, self._blobs[sha256]), daemon=True
             ).start()
         elif kind in ("start", "progress", "result", "dropped"):
             self._advance(kind, content)
@@ -211,9 +212,9 @@ class Conversation:
         else:
             sent.future.set_result(Reply(content["result"], content["seconds"]))
 
-    def _send_blob(self, sha256: str, path: Path) -> None:
+    def _send_blob(self, sha256: str, content: Path | bytes) -> None:
         digest = bytes.fromhex(sha256)
-        with path.open("rb") as file:
+        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
             data = file.read(frames.BLOB_PIECE)
             while True:
                 following = file.read(frames.BLOB_PIECE)

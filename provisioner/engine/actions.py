@@ -1,0 +1,126 @@
+"""The controller's half of tasks: files to send, and modules that need no host."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provisioner.playbook.model import Play, Task
+from provisioner.playbook.scope import Scope
+from provisioner.playbook.templating import Templar, TemplateFailed
+
+INLINE_LIMIT = 64 * 1024  # bytes of content sent along; the host asks for more by its hash
+
+LOCAL = frozenset({"set_fact", "debug", "assert", "fail"})
+
+
+class ActionFailed(Exception):
+    """The controller's half of a task failed."""
+
+
+@dataclass
+class Call:
+    """What the host is asked to do."""
+
+    module: str
+    arguments: dict[str, Any]
+    blobs: dict[str, Path | bytes] = field(default_factory=dict)
+
+
+def call(task: Task, play: Play, arguments: dict[str, Any], templar: Templar, scope: Scope) -> Call:
+    """The operation for `task`. Raises ActionFailed, TemplateFailed."""
+    if task.module == "template":
+        return _template(task, arguments, templar, scope)
+    if task.module == "copy" and not arguments.get("remote_src"):
+        return _copy(task, play, arguments)
+    return Call(task.module, arguments)
+
+
+def _template(task: Task, arguments: dict[str, Any], templar: Templar, scope: Scope) -> Call:
+    arguments = dict(arguments)
+    source = str(arguments.pop("src"))
+    content = templar.file(source, scope)
+    name = Path(source).name.removesuffix(".j2")
+    return _with_content(arguments, content.encode(), name)
+
+
+def _copy(task: Task, play: Play, arguments: dict[str, Any]) -> Call:
+    arguments = dict(arguments)
+    source = arguments.pop("src", None)
+    if source is None:
+        if arguments.get("content") is None:
+            raise ActionFailed("copy needs src or content")
+        return _with_content(arguments, str(arguments.pop("content")).encode(), "content")
+    file = find_file(str(source), task, play)
+    if file.stat().st_size <= INLINE_LIMIT:
+        return _with_content(arguments, file.read_bytes(), file.name)
+    sha256 = _hash_of(file)
+    arguments.update(sha256=sha256, _original_basename=file.name)
+    return Call("copy", arguments, {sha256: file})
+
+
+def _with_content(arguments: dict[str, Any], content: bytes, name: str) -> Call:
+    arguments["_original_basename"] = name
+    if len(content) <= INLINE_LIMIT:
+        try:
+            return Call("copy", {**arguments, "content": content.decode()})
+        except UnicodeDecodeError:
+            pass
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Call("copy", {**arguments, "sha256": sha256}, {sha256: content})
+
+
+def _hash_of(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def find_file(name: str, task: Task, play: Play) -> Path:
+    """A file to send: absolute, in the role's files/, or by the playbook. Raises ActionFailed."""
+    directories = [play.directory / "files", play.directory]
+    if task.role:
+        directories.insert(0, task.role.path / "files")
+    for directory in directories:
+        file = directory / Path(name).expanduser()
+        if file.is_file():
+            return file
+    raise ActionFailed(f"no such file on the controller: {name}")
+
+
+def local(task: Task, arguments: dict[str, Any], templar: Templar, scope: Scope) -> dict[str, Any]:
+    """The result of a module that needs no host."""
+    if task.module == "set_fact":
+        facts = {key: value for key, value in arguments.items() if key != "cacheable"}
+        return {"changed": False, "ansible_facts": facts}
+    if task.module == "fail":
+        return {
+            "changed": False,
+            "failed": True,
+            "msg": arguments.get("msg", "Failed as requested"),
+        }
+    if task.module == "assert":
+        return _assert(task, arguments, templar, scope)
+    if arguments.get("var"):
+        name = str(arguments["var"])
+        try:
+            return {"changed": False, name: templar.value("{{ " + name + " }}", scope)}
+        except TemplateFailed:
+            return {"changed": False, name: "VARIABLE IS NOT DEFINED!"}
+    return {"changed": False, "msg": arguments.get("msg", "Hello world!")}
+
+
+def _assert(
+    task: Task, arguments: dict[str, Any], templar: Templar, scope: Scope
+) -> dict[str, Any]:
+    # conditions are expressions: take them as written, not as already evaluated
+    that = task.arguments["that"]
+    for condition in that if isinstance(that, list) else [that]:
+        if not templar.condition(condition, scope):
+            msg = arguments.get("fail_msg") or arguments.get("msg") or "Assertion failed"
+            return {"changed": False, "failed": True, "msg": msg, "assertion": str(condition)}
+    return {"changed": False, "msg": arguments.get("success_msg") or "All assertions passed"}

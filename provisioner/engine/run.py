@@ -1,0 +1,229 @@
+"""A run: plays one after another, their hosts side by side, one stream of events."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provisioner.engine.events import (
+    Event,
+    HostConnected,
+    HostUnreachable,
+    HostWaiting,
+    PlayStarted,
+    RunFinished,
+    RunStarted,
+    Sink,
+)
+from provisioner.engine.host import HostState, HostVarsView
+from provisioner.engine.strand import Setting, Stopped, Strand
+from provisioner.engine.tags import TagFilter
+from provisioner.errors import BadInput
+from provisioner.inventory import Host, Inventory
+from provisioner.paths import data_dir
+from provisioner.playbook.model import Play, Playbook, Task
+from provisioner.playbook.scope import HostVars
+from provisioner.playbook.templating import Templar
+from provisioner.ssh.connect import Unreachable
+from provisioner.ssh.pool import Pool
+
+GATEWAY = "gateway"
+INTERRUPT_GRACE = 1.5  # seconds that strands have to stop after Ctrl-C
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run. `limit` is a host pattern; `lock_wait` is in seconds; `magic` holds further
+    variables for every task; `template_dirs` are searched before a role's own."""
+
+    check: bool = False
+    diff: bool = False
+    forks: int = 50
+    limit: str | None = None
+    tags: TagFilter = field(default_factory=TagFilter)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    magic: Mapping[str, Any] = field(default_factory=dict)
+    host_keys: str = "strict"
+    lock_wait: float = 60.0
+    template_dirs: tuple[Path, ...] = ()
+
+
+class Run:
+    """Executes a playbook on the hosts of an inventory."""
+
+    def __init__(
+        self,
+        playbook: Playbook,
+        inventory: Inventory,
+        options: Options,
+        sink: Sink,
+        executor: Callable[[int], Executor] = lambda forks: ThreadPoolExecutor(forks),
+    ) -> None:
+        self.playbook, self.inventory, self.options = playbook, inventory, options
+        self._sink, self._sink_lock = sink, threading.Lock()
+        self._executor = executor
+        self._templars: dict[tuple[Path, ...], Templar] = {}
+        self._interrupted = threading.Event()
+        self._chosen = self._choose()
+        self.pool = Pool(
+            options.host_keys,
+            options.lock_wait,
+            shared=frozenset({GATEWAY}),
+            on_connect=lambda host, seconds: self._emit(HostConnected(host, seconds)),
+            on_wait=lambda host, holder: self._emit(HostWaiting(host, holder)),
+        )
+        self.hosts = {name: self._state(host) for name, host in self._all_hosts().items()}
+        for state in self.hosts.values():
+            state.vars.magic["hostvars"] = HostVarsView(self.hosts)
+
+    def execute(self) -> RunFinished:
+        """Run all plays; the outcome of every host is in the last event, which is returned."""
+        started = time.monotonic()
+        names = tuple(name for name in self._chosen if name in self.hosts)
+        self._emit(RunStarted(str(self.playbook.path), names, self.options.check))
+        try:
+            for play in self.playbook.plays:
+                self._play(play)
+        except KeyboardInterrupt:
+            self._interrupted.set()
+        finally:
+            self.pool.close()
+        touched = {name: h for name, h in self.hosts.items() if name in self._seen or name in names}
+        finished = RunFinished(
+            hosts={name: host.summary for name, host in touched.items()},
+            seconds=time.monotonic() - started,
+            interrupted=self._interrupted.is_set(),
+            unfinished=tuple(name for name, host in touched.items() if not host.finished),
+        )
+        self._emit(finished)
+        return finished
+
+    def _choose(self) -> list[str]:
+        """The hosts of the limit; raises BadInput for a pattern that fits none."""
+        self._seen: set[str] = set()
+        return [host.name for host in self.inventory.select(self.options.limit)]
+
+    def _all_hosts(self) -> dict[str, Host]:
+        hosts = dict(self.inventory.hosts)
+        if self.inventory.gateway and self.inventory.gateway.host:
+            hosts[GATEWAY] = self.inventory.gateway.host
+        return hosts
+
+    def _state(self, host: Host) -> HostState:
+        groups = {name: list(members) for name, members in self.inventory.groups.items()}
+        everyone = list(self.inventory.hosts)
+        magic = {
+            "inventory_hostname": host.name,
+            "inventory_hostname_short": host.name.split(".")[0],
+            "groups": {"all": everyone, "workers": everyone, **groups},
+            "group_names": sorted(name for name, members in groups.items() if host.name in members),
+            "ansible_host": host.address,
+            "ansible_check_mode": self.options.check,
+            "ansible_diff_mode": self.options.diff,
+            "ansible_play_hosts": self._chosen,
+            "omit": "__omit__",
+            **self.options.magic,
+        }
+        settings = {**host.variables, "gateway": self._gateway_settings()}
+        return HostState(host, HostVars(host.name, settings, dict(self.options.extra), magic=magic))
+
+    def _gateway_settings(self) -> dict[str, Any]:
+        gateway = self.inventory.gateway
+        return gateway.variables() if gateway else {}
+
+    def hosts_of(self, play: Play) -> list[HostState]:
+        """The hosts of a play that are within the limit. Raises BadInput."""
+        if play.hosts == GATEWAY:
+            return [self.hosts[GATEWAY]] if GATEWAY in self.hosts else []
+        pattern = "all" if play.hosts == "workers" else play.hosts
+        try:
+            selected = self.inventory.select(pattern)
+        except BadInput as error:
+            raise BadInput.of(error.problems[0].message, play.where) from None
+        return [self.hosts[host.name] for host in selected if host.name in self._chosen]
+
+    def _play(self, play: Play) -> None:
+        hosts = [host for host in self.hosts_of(play) if host.alive]
+        if not hosts:
+            return
+        self._emit(PlayStarted(play.name, tuple(host.name for host in hosts)))
+        self._seen.update(host.name for host in hosts)
+        setting = self._setting(play)
+        for host in hosts:
+            host.finished = False
+            host.vars.magic["playbook_dir"] = str(play.directory)
+        with self._executor(max(1, min(self.options.forks, len(hosts)))) as executor:
+            futures = [executor.submit(self._strand, setting, host) for host in hosts]
+            self._await(futures)
+
+    def _await(self, futures: list[Future[None]]) -> None:
+        try:
+            wait(futures)
+        except KeyboardInterrupt:
+            self._interrupted.set()
+            self.pool.close()
+            wait(futures, timeout=INTERRUPT_GRACE)
+            raise
+        for future in futures:
+            future.result()
+
+    def _strand(self, setting: Setting, host: HostState) -> None:
+        try:
+            self._greet(setting.play, host)
+            Strand(setting, host).run()
+            host.finished = True
+        except Stopped:
+            host.finished = not self._interrupted.is_set()
+        except Unreachable as error:
+            if self._interrupted.is_set():
+                return
+            host.finished = True
+            host.summary.unreachable = True
+            host.summary.reason, host.summary.advice = error.reason, error.advice
+            self._emit(HostUnreachable(host.name, error.reason, error.advice))
+
+    def _greet(self, play: Play, host: HostState) -> None:
+        user = play.become_user if play.become else None
+        facts = self.pool.conversation(host.target, user).facts
+        host.vars.facts = {**facts, "ansible_facts": _short_names(facts)}
+
+    def _setting(self, play: Play) -> Setting:
+        return Setting(
+            play=play,
+            pool=self.pool,
+            templar_for=lambda task: self._templar(play, task),
+            find_host=self._find_host,
+            emit=self._emit,
+            tags=self.options.tags,
+            check=self.options.check,
+            diff=self.options.diff,
+            interrupted=self._interrupted,
+        )
+
+    def _templar(self, play: Play, task: Task | None) -> Templar:
+        search = template_search(self.options.template_dirs, play, task)
+        return self._templars.setdefault(search, Templar(list(search)))
+
+    def _find_host(self, name: str) -> Host:
+        if name not in self.hosts:
+            raise Unreachable(f"delegate_to names {name!r}, which is not in the inventory", "")
+        return self.hosts[name].target
+
+    def _emit(self, event: Event) -> None:
+        with self._sink_lock:
+            self._sink(event)
+
+
+def template_search(first: tuple[Path, ...], play: Play, task: Task | None) -> tuple[Path, ...]:
+    """Where template files are looked for: the user's, the role's, the playbook's, ours."""
+    role = (task.role.path / "templates", task.role.path / "files") if task and task.role else ()
+    return (*first, *role, play.directory / "templates", play.directory, data_dir("templates"))
+
+
+def _short_names(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("ansible_"): value for name, value in facts.items()}
