@@ -201,10 +201,22 @@ def public_key(text: str) -> str:
         blob = base64.b64decode(parts[1], validate=True)
     except (binascii.Error, ValueError):
         blob = b""
-    name = parts[0].encode()
-    if not blob.startswith(struct.pack(">I", len(name)) + name) or len(blob) <= len(name) + 8:
+    fields = key_fields(blob)
+    if len(fields) < 2 or fields[0] != parts[0].encode():
         raise ModuleFailed("public_key is damaged: its body does not match its type")
     return f"{parts[0]} {parts[1]}"
+
+
+def key_fields(blob: bytes) -> list[bytes]:
+    """The length-prefixed fields of a key; none when they don't fill it exactly."""
+    fields = []
+    while blob:
+        size = int.from_bytes(blob[:4], "big")
+        if len(blob) < 4 + size:
+            return []
+        fields.append(blob[4 : 4 + size])
+        blob = blob[4 + size :]
+    return fields
 
 
 def permitted(targets: list[str]) -> list[str]:
