@@ -49,8 +49,11 @@ def _zip(files: Mapping[str, Content]) -> bytes:
 def tgz(files: Mapping[str, tuple[int, Content]]) -> bytes:
     """A gzipped tar of `path: (mode, content)`, owned by root and without dates."""
     buffer = io.BytesIO()
+    level = 1 if any(_large(content) for _, content in files.values()) else 6
     with (
-        gzip.GzipFile(filename="", fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as packed,
+        gzip.GzipFile(
+            filename="", fileobj=buffer, mode="wb", compresslevel=level, mtime=0
+        ) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
         for name, (mode, content) in files.items():

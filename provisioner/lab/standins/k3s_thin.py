@@ -188,7 +188,9 @@ def await_ready(programs: Programs, server: Server, keys: Keys, stop: threading.
             return
         except (URLError, OSError) as error:
             if time.monotonic() > deadline:
-                raise Refused(f"the API is not ready after {READY_SECONDS:.0f} s: {error}") from None
+                raise Refused(
+                    f"the API is not ready after {READY_SECONDS:.0f} s: {error}"
+                ) from None
 
 
 class Manifests:

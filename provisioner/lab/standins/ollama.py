@@ -96,7 +96,7 @@ class Store:
         return {
             "name": str(model),
             "model": str(model),
-            "modified_at": modified.isoformat(),
+            "modified_at": modified.isoformat().replace("+00:00", "Z"),
             **json.loads(path.read_text()),
             "details": {
                 "parent_model": "",
