@@ -110,7 +110,7 @@ class Run:
 
     def _all_hosts(self) -> dict[str, Host]:
         hosts = dict(self.inventory.hosts)
-        if self.inventory.gateway and self.inventory.gateway.host:
+        if self.inventory.gateway.host:
             hosts[GATEWAY] = self.inventory.gateway.host
         return hosts
 
@@ -133,8 +133,20 @@ class Run:
         return HostState(host, HostVars(host.name, settings, dict(self.options.extra), magic=magic))
 
     def _gateway_settings(self) -> dict[str, Any]:
+        """What playbooks see as `gateway`."""
         gateway = self.inventory.gateway
-        return gateway.variables() if gateway else {}
+        host = gateway.host
+        return {
+            "address": host.address if host else None,
+            "tunnel_address": gateway.tunnel_address or (host.address if host else None),
+            "tunnel_port": gateway.tunnel_port or (host.port if host else None),
+            "api": gateway.api,
+            "url": gateway.url,
+            "admin_token": gateway.admin_token,
+            "manage": gateway.manage,
+            "addresses": gateway.addresses,
+            "forwards": gateway.forwards,
+        }
 
     def hosts_of(self, play: Play) -> list[HostState]:
         """The hosts of a play that are within the limit. Raises BadInput."""

@@ -17,9 +17,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from provisioner.remote import facts
 from provisioner.remote.arguments import BadArgument, normalise
 from provisioner.remote.blobs import BlobStore
+from provisioner.remote.facts import gather
 from provisioner.remote.frames import MARKER, BrokenWire, message, read_frame
 from provisioner.remote.hostlock import Held, HostLock
 from provisioner.remote.module import Context, ModuleFailed
@@ -92,7 +92,7 @@ class Runner:
         hello = self.operations.get()
         if hello is None or not self._lock(hello.get("lock")):
             return
-        self.send(t="hello", facts=facts.gather() if hello.get("facts", True) else {})
+        self.send(t="hello", facts=gather() if hello.get("facts", True) else {})
         while True:
             operation = self.operations.get()
             if operation is None or self.gone.is_set():
@@ -207,7 +207,7 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
-    sys.stdin = open(os.devnull)
+    sys.stdin = open(os.devnull)  # noqa: SIM115 (for the life of the process)
     stdout.write(MARKER)
     stdout.flush()
     os.chdir("/")
