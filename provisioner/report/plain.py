@@ -9,6 +9,7 @@ from provisioner.engine.events import (
     Event,
     HostConnected,
     HostUnreachable,
+    HostWaiting,
     PlayStarted,
     RunFinished,
     RunStarted,
@@ -74,6 +75,8 @@ class Plain:
             self._host(event.host, "unreachable", one_line(event.reason))
             if event.advice:
                 self._details([Detail("advice", clean(event.advice).splitlines())])
+        elif isinstance(event, HostWaiting):
+            self._host(event.host, "waiting", f"for another run: {one_line(event.holder)}")
         elif isinstance(event, HostConnected):
             self._spoke[event.host] = self._track.clock()
             if self._verbose:

@@ -20,6 +20,7 @@ from provisioner.engine.events import (
     HostConnected,
     HostSummary,
     HostUnreachable,
+    HostWaiting,
     PlayStarted,
     RunFinished,
     RunStarted,
@@ -54,6 +55,7 @@ _MARKS = {
     "warning": ("!", "magenta"),
     "says": ("»", "cyan"),
     "connected": ("✓", "green"),
+    "waiting": ("…", "magenta"),
 }
 _MOST_ROWS = 60  # of the final table; beyond it, hosts that are well are only counted
 
@@ -90,6 +92,8 @@ class Rich:
             self._finished(event)
         elif isinstance(event, HostUnreachable):
             self._unreachable(event)
+        elif isinstance(event, HostWaiting):
+            self._line(event.host, "waiting", f"for another run: {one_line(event.holder)}")
         elif isinstance(event, HostConnected) and self._verbose:
             self._line(event.host, "connected", "", event.seconds)
         elif isinstance(event, RunFinished):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich import box
@@ -40,12 +40,12 @@ def render_table(
     """Show `rows` by their `columns`; as JSON, `{"schema": 1, key: rows}` with all they hold."""
     if kind == "json":
         shown = [_json_row(row) for row in rows]
-        Writer(stream).line(json.dumps({"schema": 1, key: shown}, separators=(",", ":")))
+        _write([json.dumps({"schema": 1, key: shown}, separators=(",", ":"))], stream)
         return
     titles = [_TITLES.get(column, column.replace("_", " ")) for column in columns]
     cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
     if not rows:
-        Writer(stream).line(f"no {key.replace('_', ' ')}")
+        _write([f"no {key.replace('_', ' ')}"], stream)
     elif kind == "rich":
         _rich(titles, cells, stream)
     else:
@@ -58,14 +58,22 @@ def render_status(rows: Sequence[Row], kind: str, stream: TextIO) -> None:
     render_table(STATUS_COLUMNS, rows, kind, stream, "hosts")
     if kind == "json":
         return
-    out = Writer(stream)
+    lines = []
     for row in rows:
         if row.get("reason") and not row.get("ready"):
             advice = f" ({one_line(row['advice'])})" if row.get("advice") else ""
-            out.line(f"{row['name']}: {one_line(row['reason'])}{advice}")
+            lines.append(f"{row['name']}: {one_line(row['reason'])}{advice}")
     if rows:
         ready = sum(bool(row.get("ready")) for row in rows)
-        out.line(f"{ready} of {len(rows)} ready")
+        lines.append(f"{ready} of {len(rows)} ready")
+    _write(lines, stream)
+
+
+def _write(lines: Iterable[str], stream: TextIO) -> None:
+    out = Writer(stream)
+    for line in lines:
+        out.line(line)
+    out.close()
 
 
 def _json_row(row: Row) -> dict[str, Any]:
@@ -89,10 +97,8 @@ def _cell(column: str, value: Any) -> str:
 def _plain(titles: list[str], cells: list[list[str]], stream: TextIO) -> None:
     lines = [[title.upper() for title in titles], *cells]
     widths = [max(len(line[index]) for line in lines) for index in range(len(titles))]
-    out = Writer(stream)
-    for line in lines:
-        pairs = zip(line, widths, strict=True)
-        out.line("  ".join(cell.ljust(width) for cell, width in pairs).rstrip())
+    padded = ([cell.ljust(wide) for cell, wide in zip(line, widths, strict=True)] for line in lines)
+    _write(("  ".join(line).rstrip() for line in padded), stream)
 
 
 def _rich(titles: list[str], cells: list[list[str]], stream: TextIO) -> None:

@@ -11,6 +11,7 @@ from provisioner.engine.events import (
     Event,
     HostConnected,
     HostUnreachable,
+    HostWaiting,
     PlayStarted,
     RunStarted,
     TaskFinished,
@@ -61,7 +62,7 @@ class Meter:
 
 @dataclass
 class HostTrack:
-    """One host's course. `pending` are the tasks it was handed and has not finished, in order."""
+    """One host's course. `open` are the tasks that it began and whose end is not told yet."""
 
     name: str
     state: str = "waiting"  # waiting, running, idle, failed, unreachable
@@ -72,7 +73,7 @@ class HostTrack:
     changed: int = 0
     trouble: str = ""
     meter: Meter | None = None
-    pending: list[tuple[str, str]] = field(default_factory=list)
+    open: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -103,7 +104,15 @@ class Track:
             self.play = event.play
             self._expect(event.hosts)
         elif isinstance(
-            event, (HostConnected, TaskStarted, TaskProgress, TaskFinished, HostUnreachable)
+            event,
+            (
+                HostConnected,
+                HostWaiting,
+                TaskStarted,
+                TaskProgress,
+                TaskFinished,
+                HostUnreachable,
+            ),
         ):
             self._of_host(event, self.host(event.host))
 
@@ -122,9 +131,11 @@ class Track:
         host.last = self.clock()
         if isinstance(event, HostConnected):
             self._turn_to(host, "idle", "connected")
+        elif isinstance(event, HostWaiting):
+            self._turn_to(host, "running", f"waiting for another run: {event.holder}")
         elif isinstance(event, TaskStarted):
-            host.pending.append((event.task, event.where))
-            if len(host.pending) == 1 and not host.lost:
+            host.open.append((event.task, event.where))
+            if not host.lost:
                 self._turn_to(host, "running", event.task)
         elif isinstance(event, TaskProgress):
             if host.meter is None or host.meter.label != event.label:
@@ -137,17 +148,17 @@ class Track:
             self._turn_to(host, "unreachable", host.trouble)
 
     def _finish(self, host: HostTrack, event: TaskFinished) -> None:
-        # Tasks are handed over ahead of time and done in order: one that ends closes all before.
+        # The end of a task may be told after the start of the next one: that one goes on.
         key = (event.task, event.where)
-        if key in host.pending:
-            del host.pending[: host.pending.index(key) + 1]
+        for _ in range(event.result.get("attempts", 1)):
+            if key in host.open:
+                del host.open[: host.open.index(key) + 1]
         host.changed += event.status == "changed"
         if event.status == "failed":
             host.trouble = f"{one_line(event.task)}: {reason(event)}"
             self._turn_to(host, "failed", host.trouble)
-        elif not host.lost:
-            following = host.pending[0][0] if host.pending else ""
-            self._turn_to(host, "running" if following else "idle", following or event.task)
+        elif not host.lost and not host.open:
+            self._turn_to(host, "idle", event.task)
 
     def _turn_to(self, host: HostTrack, state: str, task: str) -> None:
         host.state, host.task, host.meter = state, one_line(task), None

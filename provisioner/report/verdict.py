@@ -81,7 +81,7 @@ def _all_well(event: RunFinished, track: Track) -> str:
 
 
 def _interrupted(event: RunFinished, track: Track) -> str:
-    command = PurePath(track.playbook).stem
+    command = one_line(PurePath(track.playbook).stem)
     following = f"the next `{command}`" if command else "the next run"
     if not event.unfinished:
         return f"interrupted after {duration(event.seconds)}; no host was left half-done"
