@@ -170,10 +170,11 @@ class Rich:
         end = verdict(event, self._track, self._rerun)
         self._print(Text())
         if event.hosts:
-            self._print(self._final_table(event.hosts))
+            self._print(self._final_table(event))
         self._verdict(end)
 
-    def _final_table(self, hosts: dict[str, HostSummary]) -> RenderableType:
+    def _final_table(self, event: RunFinished) -> RenderableType:
+        hosts, unfinished = event.hosts, set(event.unfinished)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
         table.add_column("host")
         changed = "would change" if self._track.check else "changed"
@@ -181,14 +182,17 @@ class Rich:
             table.add_column(heading, justify="right")
         shown = list(hosts.items())
         if len(shown) > _MOST_ROWS:
-            shown = sorted(shown, key=lambda pair: pair[1].well)[:_MOST_ROWS]
+            shown.sort(key=lambda pair: pair[1].well and pair[0] not in unfinished)
+            shown = shown[:_MOST_ROWS]
         for name, summary in shown:
-            table.add_row(*self._row(name, summary))
+            table.add_row(*self._row(name, summary, name in unfinished))
         rest = len(hosts) - len(shown)
         return Group(table, Text(f"  … and {number(rest, 'host')} more")) if rest else table
 
-    def _row(self, name: str, end: HostSummary) -> list[Text]:
+    def _row(self, name: str, end: HostSummary, unfinished: bool) -> list[Text]:
         mark = Text("✓ ", style="green") if end.well else Text("✗ ", style="bold red")
+        if end.well and unfinished:
+            mark = Text("… ", style="yellow")
         seen = self._track.hosts.get(name)
         failed = Text("unreachable" if end.unreachable else str(end.failed))
         failed.stylize("dim" if end.well else "bold red")

@@ -154,6 +154,12 @@ def test_of_very_many_hosts_the_table_lists_those_in_trouble() -> None:
     assert "✗ host299" in text and "… and 240 hosts more" in text
 
 
+def test_an_unfinished_host_has_no_tick() -> None:
+    hosts = {"w1": HostSummary(ok=1), "w2": HostSummary(ok=1)}
+    text, _ = recorded([RunStarted("up.yaml", ("w1", "w2")), RunFinished(hosts, 1, True, ("w2",))])
+    assert " ✓ w1" in text and " … w2" in text and "✗ w2 unfinished: not begun" in text
+
+
 def test_a_file_gets_no_cursor_movements() -> None:
     stream = io.StringIO()
     report = Rich(stream, rerun)
