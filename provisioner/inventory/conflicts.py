@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from provisioner.errors import Problem, Source
@@ -20,15 +21,15 @@ def check(data: MarkedDict, hosts: dict[str, MarkedDict], gateway: Gateway) -> l
         *_shared(hosts, "machine_id", _machine, "each worker is a machine of its own"),
         *_pool_size(data, len(hosts), gateway),
         *_forwards(data, hosts, gateway),
-        *_identity("gateway", data.get("gateway", data), data.source),
+        *_identity(data.get("gateway", data), data.source),
     ]
     for name, layer in hosts.items():
         where = data["hosts"].where(name)
         problems += [
             *_machine_pair(name, layer, where),
             *_join(name, layer, where),
-            *_identity(f"hosts.{name}", layer, where),
-            *_own_names(name, layer, where),
+            *_identity(layer, where),
+            *_own_names(layer, where),
         ]
     return problems
 
@@ -68,9 +69,10 @@ def _machine(layer: MarkedDict) -> str | None:
 
 def _pool_size(data: MarkedDict, wanted: int, gateway: Gateway) -> Iterator[Problem]:
     network = ipaddress.IPv4Network(gateway.addresses)
-    # the first and last address of a network are not handed out
-    room = max(network.num_addresses - 2, 0)
-    if wanted > room:
+    # .0 and .255 are not handed out: too much takes them for a network or a broadcast
+    usable = (address for address in network.hosts() if address.packed[3] not in (0, 255))
+    room = len(list(islice(usable, wanted)))
+    if room < wanted:
         message = f"gateway.addresses: {network} has {room} addresses for {wanted} hosts"
         where = place(data, ["gateway", "addresses"], data.source)
         yield Problem(message, where, "give a wider network, such as a /24")
@@ -109,16 +111,16 @@ def _join(name: str, layer: MarkedDict, where: Source) -> Iterator[Problem]:
         yield Problem(message, place(layer, ["k3s", "mode"], where))
 
 
-def _identity(subject: str, layer: MarkedDict, where: Source) -> Iterator[Problem]:
+def _identity(layer: MarkedDict, where: Source) -> Iterator[Problem]:
     path = identity_path(layer)
     # with the public half alone the key itself may be an agent's
     if path and not Path(path).exists() and not Path(path + ".pub").exists():
-        message = f"{subject}.identity_file: no such file: {path}"
+        message = f"identity_file: no such file: {path}"
         yield Problem(message, place(layer, ["identity_file"], where))
 
 
-def _own_names(name: str, layer: MarkedDict, where: Source) -> Iterator[Problem]:
+def _own_names(layer: MarkedDict, where: Source) -> Iterator[Problem]:
     for key in layer.get("vars", {}):
         if key in schema.HostSettings.model_fields:
-            message = f"hosts.{name}: {key!r} is a setting, not a variable of your own"
+            message = f"{key!r} is a setting, not a variable of your own"
             yield Problem(message, place(layer, ["vars", key], where), "take it out of vars:")

@@ -59,19 +59,25 @@ def check_document(data: Any, file: str) -> list[Problem]:
         return [Problem("the inventory is empty", where, EXAMPLE)]
     if not isinstance(data, MarkedDict):
         return [Problem(f"expected a mapping, got {shown(data)}", Source(file, 1), EXAMPLE)]
-    problems = check(schema.Document, data, where)
-    if not data.get("hosts") and isinstance(data.get("hosts", {}), dict):
-        problems.append(Problem("there are no hosts", place(data, ["hosts"], where), EXAMPLE))
-    gateway = data.get("gateway")
-    if isinstance(gateway, MarkedDict) and not gateway.get("host") and not gateway.get("url"):
+    return check(schema.Document, data, where) or [*_check_needed(data, where), *_check_names(data)]
+
+
+def _check_needed(data: MarkedDict, file: Source) -> list[Problem]:
+    """What must be there."""
+    problems = []
+    gateway = data.get("gateway", {"host": "not even named"})
+    if not gateway.get("host") and not gateway.get("url"):
         advice = "the SSH address of the gateway host, or the URL of the API"
         problems.append(Problem("gateway: host or url is needed", data.where("gateway"), advice))
-    return problems or _check_names(data)
+    if not data.get("hosts"):
+        problems.append(Problem("there are no hosts", place(data, ["hosts"], file), EXAMPLE))
+    return problems
 
 
 def _check_names(data: MarkedDict) -> list[Problem]:
     """Hosts that groups name, groups that hosts name; the types are known to be right."""
-    hosts, groups = data["hosts"], data.get("groups", {})
+    nothing: dict[str, Any] = {}
+    hosts, groups = data.get("hosts", nothing), data.get("groups", nothing)
     problems = [
         Problem(f"{name!r} is both a host and a group", groups.where(name))
         for name in groups

@@ -58,6 +58,9 @@ def check(model: type[schema.Section], data: Any, fallback: Source) -> list[Prob
 def suggestion(word: Any, known: list[str]) -> str:
     """A "did you mean" for `word`, or nothing."""
     close = difflib.get_close_matches(str(word), known, n=1)
+    if not close:  # one word of a name with several
+        parts = {part: name for name in known for part in name.split("_") if len(part) > 3}
+        close = [parts[p] for p in difflib.get_close_matches(str(word), parts, n=1, cutoff=0.8)]
     return f"did you mean {close[0]!r}?" if close else ""
 
 
@@ -71,21 +74,26 @@ def shown(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    text = mask(repr(value))
+    text = str(value).lower() if isinstance(value, bool) else mask(repr(value))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
 def _problem(detail: ErrorDetails, model: type[BaseModel], data: Any, fallback: Source) -> Problem:
     path = [part for part in detail["loc"] if part != "[key]"]
-    where = place(data, path, fallback)
+    context = detail.get("ctx", {})
+    where = place(data, [*path, context.get("key")], fallback)
     name = ".".join(map(str, path))
     if detail["type"] in ("extra_forbidden", "invalid_key"):
         return _unknown_key(path, model, where)
-    context = detail.get("ctx", {})
     what = context.get("what") or _EXPECTED.get(detail["type"]) or detail["msg"]
-    got = "another type" if _holds_secret(path, model) else shown(detail["input"])
+    if detail["type"] == "bad_key":
+        message = what
+    elif _holds_secret(path, model):
+        message = f"expected {what}"
+    else:
+        message = f"expected {what}, got {shown(detail['input'])}"
     subject = f"{name}: " if name else ""
-    return Problem(f"{subject}expected {what}, got {got}", where, context.get("advice", ""))
+    return Problem(subject + message, where, context.get("advice", ""))
 
 
 def _unknown_key(path: list[Any], model: type[BaseModel], where: Source) -> Problem:

@@ -8,7 +8,7 @@ from typing import Any
 
 from provisioner.errors import BadInput, Problem, Source
 from provisioner.inventory import schema
-from provisioner.inventory.explain import check, suggestion
+from provisioner.inventory.explain import check
 from provisioner.inventory.merge import mark, marked, merge, without
 from provisioner.inventory.references import References
 from provisioner.yamlsource import MarkedDict, load_yaml, parse_yaml
@@ -70,24 +70,15 @@ def split_extra(extra: dict[str, Any] | None) -> tuple[MarkedDict, MarkedDict, l
     Names that are no setting become variables.
     """
     data = mark(extra or {}, COMMAND_LINE)
-    gateway = data.get("gateway") or {}
+    gateway: Any = data.get("gateway") or marked(COMMAND_LINE, {})
     known = without(data, {key for key in data if key not in schema.HostSettings.model_fields})
     own = without(data, {"gateway", *known})
     settings = merge(known, marked(own.source, {"vars": own})) if own else known
-    problems = check(schema.GatewaySettings, gateway, data.where("gateway"))
-    if "groups" in known:
-        problems.append(
-            Problem("'groups' can't be given here", data.where("groups"), "use the inventory")
-        )
-    problems += [
-        Problem(
-            f"{key!r} can't be the name of a variable",
-            own.where(key),
-            suggestion(key, list(known)) or "names have letters, digits and '_' only",
-        )
-        for key in own
-        if not (isinstance(key, str) and key.isidentifier())
+    problems = [
+        *check(schema.Document, {"gateway": gateway}, data.where("gateway")),
+        *check(schema.HostSettings, settings, settings.source),
     ]
-    if not problems:
-        problems = check(schema.HostSettings, settings, settings.source)
-    return mark(gateway, COMMAND_LINE), settings, problems
+    if "groups" in known:
+        advice = "groups belong in the inventory"
+        problems.append(Problem("'groups' can't be set by -e", data.where("groups"), advice))
+    return gateway, settings, problems

@@ -35,14 +35,21 @@ def expected(what: str, advice: str = "") -> PydanticCustomError:
     return PydanticCustomError("expected", "{what}", {"what": what, "advice": advice})
 
 
+def bad_variable(name: object) -> PydanticCustomError:
+    """The error of a key that can't name a variable in a template."""
+    what = f"{name!r} can't be the name of a variable"
+    advice = "a name has letters, digits and '_' only, and begins with no digit"
+    return PydanticCustomError("bad_key", "{what}", {"what": what, "advice": advice, "key": name})
+
+
 def _text(
     what: str, good: Callable[[str], object], advise: Callable[[str], str] = lambda value: ""
 ) -> PlainValidator:
     def check(value: Any) -> Any:
-        if isinstance(value, (bool, int, float)):
-            raise expected(what, QUOTES)
-        if not isinstance(value, str):
+        if value is None or isinstance(value, (dict, list)):
             raise expected(what)
+        if not isinstance(value, str):  # what YAML reads as a number or a date, most likely
+            raise expected("text", QUOTES)
         if not good(value):
             raise expected(what, advise(value))
         return value
@@ -88,7 +95,7 @@ def _secret(value: Any) -> Secret:
     if isinstance(value, Secret):
         return value
     if not isinstance(value, str):
-        raise expected("text", QUOTES)
+        raise expected("text", "" if isinstance(value, (dict, list)) else QUOTES)
     if not value:
         raise expected("text that is not empty")
     return Secret(value)
@@ -185,7 +192,7 @@ def _variables(value: Any) -> Any:
         raise expected("a mapping of variables")
     for key in value:
         if not isinstance(key, str) or not key.isidentifier():
-            raise expected("names of letters, digits and '_' only", f"{key!r} is none")
+            raise bad_variable(key)
     return value
 
 

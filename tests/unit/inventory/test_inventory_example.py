@@ -1,0 +1,66 @@
+"""inventory.example.yaml is the reference: it loads, and has every key, default and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.inventory import load_inventory, schema
+from provisioner.yamlsource import load_yaml
+
+EXAMPLE = Path(__file__).parents[3] / "inventory.example.yaml"
+TELLING = {"gateway.host", "gateway.user", "gateway.admin_token", "defaults.user"}
+"""Keys whose value is an example and no default."""
+
+
+def fields(model: type[schema.Section], path: str) -> Iterator[tuple[str, Any]]:
+    """Every key of a section and of the sections in it, by its dotted path."""
+    for name, field in model.model_fields.items():
+        here = f"{path}.{name}"
+        yield here, field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, schema.Section):
+            yield from fields(field.annotation, here)
+
+
+def host_only() -> Iterator[tuple[str, Any]]:
+    for name in sorted(schema.HOST_ONLY_KEYS):
+        yield f"hosts.w1.{name}", schema.HostSettings.model_fields[name]
+
+
+EVERY_KEY = {
+    **schema.Document.model_fields,
+    **dict(fields(schema.GatewaySettings, "gateway")),
+    **dict(fields(schema.Settings, "defaults")),
+    "groups.lambda.hosts": schema.GroupSettings.model_fields["hosts"],
+    **dict(host_only()),
+}
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    return load_yaml(EXAMPLE, {"!env": lambda name, where: f"${name}"})
+
+
+def test_the_example_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("B9_ADMIN_TOKEN", "an-admin-token")
+    inventory = load_inventory(EXAMPLE)
+    assert [host.name for host in inventory.select("office,lambda")] == ["w1", "w4"]
+    assert inventory.hosts["w4"].variables["gpu"] is False
+    assert inventory.hosts["w3.example.org"].address == "w3.example.org"
+
+
+@pytest.mark.parametrize("path", EVERY_KEY)
+def test_the_example_has_the_key_with_its_default_and_meaning(document: Any, path: str) -> None:
+    field = EVERY_KEY[path]
+    value, where = document, None
+    for part in path.split("."):
+        assert part in value, f"{path} is not in the example"
+        where, value = value.where(part), value[part]
+    line = EXAMPLE.read_text(encoding="utf-8").splitlines()[where.line - 1]
+    assert line.partition(" # ")[2] == field.description
+    is_leaf = path.startswith(("gateway.", "defaults.")) and not isinstance(value, dict)
+    if is_leaf and path not in TELLING:
+        assert value == field.get_default(call_default_factory=True)
