@@ -205,6 +205,6 @@ def split_address(text: str) -> tuple[str, str]:
 
 def _help_lines() -> list[str]:
     return [
-        f"  {'--' + s.flag + ' VALUE':25} {s.help}{f' ({s.default})' if s.default else ''}\n"
+        f"  {'--' + s.flag + ' VALUE':27}{s.help}{f' ({s.default})' if s.default else ''}\n"
         for s in SETTINGS
     ]

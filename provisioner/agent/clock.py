@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 
-_CHUNK = 5.0
 _JUMP = 3.0  # the wall clock may drift this much from the monotonic one in a chunk
 
 
@@ -15,6 +14,8 @@ class Clock:
     Neither waits nor the monotonic clock advance while a machine is suspended, the wall clock
     does: when it has run ahead the wait is over, so that a machine reports as soon as it wakes.
     """
+
+    chunk = 5.0  # how often a wait looks at the clocks
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -44,7 +45,7 @@ class Clock:
             if remaining <= 0:
                 return False
             lag = self.wall() - self.monotonic()
-            self._stop.wait(min(remaining, _CHUNK))
+            self._stop.wait(min(remaining, self.chunk))
             if self.wall() - self.monotonic() - lag > _JUMP:
                 return True
         return False

@@ -77,11 +77,10 @@ def inference(ollama: Endpoint) -> dict[str, Any] | None:
     """The `inference` block of a keepalive, None where no Ollama answers."""
     try:
         response = exchange(ollama, "GET", "/api/tags", timeout=_OLLAMA_DEADLINE)
-        entries = json.loads(response.body)["models"] if response.status == 200 else None
-        names = [str(entry["name"]) for entry in entries or []]
+        if response.status != 200:
+            return None
+        names = [str(model["name"]) for model in json.loads(response.body)["models"] or []]
     except (HTTPProblem, ValueError, TypeError, KeyError, RecursionError):
-        return None
-    if entries is None:
         return None
     return {
         "status": "running",

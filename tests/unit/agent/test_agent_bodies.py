@@ -1,0 +1,200 @@
+"""Request bodies have the gateway's names and types; facts about the machine are read right."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agent_scripted import ScriptedGateway, serve
+
+from provisioner.agent.bodies import Bodies
+from provisioner.agent.gpus import Gpus
+from provisioner.agent.http import Endpoint
+from provisioner.agent.log import Log
+from provisioner.agent.machine import detect, own_address
+from provisioner.agent.metrics import Metrics, inference
+from provisioner.agent.settings import Settings, Source, resolve
+
+MEMINFO = "MemTotal:       16384000 kB\nMemFree:  1 kB\nMemAvailable:    4096000 kB\nHugePages: 0\n"
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as placeholder:
+        return int(placeholder.getsockname()[1])
+
+
+def made(port: int, **values: str) -> Settings:
+    named = {name.replace("_", "-"): value for name, value in values.items()}
+    given = {"token": "machine-token-12345", "machine-id": "e13daa82", "pool-name": "gpu"}
+    return resolve([Source("test", {**given, "inference-port": str(port), **named})])
+
+
+def gpus(tmp_path: Path, count: int = 0, tool: str = "no-such-tool") -> Gpus:
+    directory = tmp_path / "gpus"
+    for number in range(count):
+        (directory / f"0000:0{number}:00.0").mkdir(parents=True)
+    return Gpus(Log(stream=io.StringIO()), directory, tool)
+
+
+def test_registration(tmp_path: Path, closed_port: int) -> None:
+    values = {
+        "hostname": "10.199.0.7", "private_ip": "192.168.1.5", "cpu": "8000m",
+        "memory": "16Gi", "gpu_count": "1", "k3s_token": "k3s-token-67890",
+    }  # fmt: skip
+    found = gpus(tmp_path)
+    body = Bodies(made(closed_port, **values), found, Metrics(found)).registration()
+    assert body == {
+        "token": "k3s-token-67890",
+        "machine_id": "e13daa82",
+        "hostname": "10.199.0.7",
+        "provider_name": "generic",
+        "pool_name": "gpu",
+        "cpu": "8000m",
+        "memory": "16Gi",
+        "gpu_count": "1",
+        "private_ip": "192.168.1.5",
+    }
+
+
+def test_keepalive_types(tmp_path: Path, closed_port: int) -> None:
+    found = gpus(tmp_path)
+    body = Bodies(made(closed_port, memory="16Gi"), found, Metrics(found)).keepalive()
+    metrics = body.pop("metrics")
+    assert body == {
+        "machine_id": "e13daa82",
+        "provider_name": "generic",
+        "pool_name": "gpu",
+        "agent_version": "0.1.0",
+    }
+    kinds = {name: type(value) for name, value in metrics.items()}
+    assert kinds == {
+        "cpu_utilization_pct": float,
+        "memory_utilization_pct": float,
+        "total_cpu_available": int,
+        "total_memory_available": int,
+        "total_disk_space_bytes": int,
+        "total_disk_free_bytes": int,
+        "free_gpu_count": int,
+        "worker_count": int,
+        "container_count": int,
+        "cache_usage_pct": float,
+    }
+    assert metrics["total_memory_available"] == 16384
+    assert 0 <= metrics["memory_utilization_pct"] <= 100
+    assert 0 < metrics["total_disk_free_bytes"] <= metrics["total_disk_space_bytes"]
+    assert len(json.dumps(body)) < 2048
+
+
+def test_detected_machine(tmp_path: Path, closed_port: int) -> None:
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    machine = detect(made(closed_port), 2, tmp_path)
+    assert (machine.memory, machine.mebibytes, machine.gpu_count) == ("16000Mi", 16000, "2")
+    assert machine.cpu.endswith("000m")
+    assert machine.millicores % 1000 == 0
+    assert machine.private_ip == machine.hostname == own_address()
+
+
+def test_cpu_and_memory_use(tmp_path: Path, closed_port: int) -> None:
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    (tmp_path / "stat").write_text("cpu  100 0 100 700 100 0 0 0 50 0\n")
+    metrics = Metrics(gpus(tmp_path), tmp_path)
+    machine = detect(made(closed_port), 0, tmp_path)
+    (tmp_path / "stat").write_text("cpu  130 0 120 740 110 0 0 0 90 0\n")
+    sample = metrics.sample(machine)
+    assert sample["cpu_utilization_pct"] == 50.0  # 50 of 100 ticks
+    assert sample["memory_utilization_pct"] == 75.0
+    assert metrics.sample(machine)["cpu_utilization_pct"] == 0.0
+
+
+def test_no_proc_at_all(tmp_path: Path, closed_port: int) -> None:
+    metrics = Metrics(gpus(tmp_path), tmp_path / "none", tmp_path / "none")
+    sample = metrics.sample(detect(made(closed_port, memory="1Gi"), 0, tmp_path))
+    assert sample["cpu_utilization_pct"] == sample["memory_utilization_pct"] == 0.0
+    assert sample["total_disk_space_bytes"] == 0
+
+
+class TestGpus:
+    """With programs that stand in for nvidia-smi."""
+
+    @staticmethod
+    def tool(tmp_path: Path, script: str) -> str:
+        path = tmp_path / "nvidia-smi-stand-in"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    def test_none(self, tmp_path: Path) -> None:
+        found = gpus(tmp_path)
+        assert (found.count(), found.free(0)) == (0, 0)
+
+    def test_driver_without_tool(self, tmp_path: Path) -> None:
+        found = gpus(tmp_path, 2)
+        assert (found.count(), found.free(2)) == (2, 0)
+
+    def test_free_ones(self, tmp_path: Path) -> None:
+        tool = self.tool(tmp_path, "echo GPU-a; echo GPU-a; echo GPU-b")
+        assert gpus(tmp_path, 4, tool).free(4) == 2
+
+    def test_count_by_the_tool(self, tmp_path: Path) -> None:
+        tool = self.tool(tmp_path, "echo 'GPU 0: H100 (UUID: GPU-a)'; echo '  MIG 1g'")
+        assert gpus(tmp_path, 0, tool).count() == 1
+
+    def test_failing_tool(self, tmp_path: Path) -> None:
+        assert gpus(tmp_path, 1, self.tool(tmp_path, "echo GPU 0; exit 9")).free(1) == 0
+
+    def test_hanging_tool(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("provisioner.agent.gpus._DEADLINE", 0.3)
+        found = gpus(tmp_path, 1, self.tool(tmp_path, "exec sleep 60"))
+        began = time.monotonic()
+        assert found.free(1) == 0
+        assert time.monotonic() - began < 3
+
+
+class TestInference:
+    """With servers that answer like Ollama, or not."""
+
+    @pytest.fixture
+    def tags(self, request: pytest.FixtureRequest) -> Any:
+        def start(status: int, document: Any) -> Endpoint:
+            gateway = ScriptedGateway()
+            gateway.script.append((status, document))
+            server = serve(gateway)
+            request.addfinalizer(server.server_close)
+            request.addfinalizer(server.shutdown)
+            return Endpoint("127.0.0.1", gateway.port)
+
+        return start
+
+    def test_models(self, tags: Any) -> None:
+        ollama = tags(200, {"models": [{"name": "llama3.2"}, {"name": "gemma3:1b"}]})
+        assert inference(ollama) == {
+            "status": "running",
+            "ip": "127.0.0.1",
+            "port": ollama.port,
+            "models": ["gemma3:1b", "llama3.2"],
+        }
+
+    def test_no_models_yet(self, tags: Any) -> None:
+        block = inference(tags(200, {"models": None}))
+        assert block is not None
+        assert block["models"] == []
+
+    def test_many_models_stay_small(self, tags: Any) -> None:
+        block = inference(tags(200, {"models": [{"name": f"model-{n}"} for n in range(5000)]}))
+        assert len(json.dumps(block)) < 1200
+
+    @pytest.mark.parametrize(
+        ("status", "document"),
+        [(500, {}), (200, []), (200, b"x"), (200, {"models": [1]}), (200, {"models": 5})],
+    )
+    def test_something_else(self, tags: Any, status: int, document: Any) -> None:
+        assert inference(tags(status, document)) is None
+
+    def test_nothing(self, closed_port: int) -> None:
+        assert inference(Endpoint("127.0.0.1", closed_port)) is None
