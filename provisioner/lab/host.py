@@ -89,18 +89,23 @@ class Host:
 
     def running(self) -> bool:
         """Whether the host is powered on."""
-        return self._supervisor() is not None
+        return self.supervisor() is not None
 
     def start(self, seconds: float = BOOT_SECONDS) -> None:
         """Boot the host, if it is off, and wait until it takes logins."""
         self.launch()
         self.wait_ready(seconds)
 
+    def supervisor(self) -> Process | None:
+        """The process that starts the host again when it reboots."""
+        return Process.recorded(self._record)
+
     def launch(self) -> None:
         """Boot the host, if it is off."""
         if self.running():
             return
-        self._end_processes()
+        # Its supervisor may have been killed alone.
+        self.kill()
         self._mount()
         argv = cgroups.wrap(self.machine, _SUPERVISE, self._nspawn(), self.directory / "cgroups")
         launch(argv, record=self._record, log=self.log)
@@ -108,26 +113,28 @@ class Host:
     def stop(self) -> None:
         """Shut the host down cleanly; cut the power when that takes too long."""
         if leader := self.leader():
-            leader.signal(_POWEROFF)
-        supervisor = self._supervisor()
+            leader.send(_POWEROFF)
+        supervisor = self.supervisor()
         if supervisor and not supervisor.wait(_SHUTDOWN_SECONDS):
             self.kill()
 
     def kill(self) -> None:
         """Cut the power: everything in the host dies at once."""
-        supervisor = self._supervisor()
-        if leader := self.leader():
-            leader.signal(signal.SIGKILL)
-            if supervisor and supervisor.wait(_DIE_SECONDS):
-                return
-        self._end_processes()
+        supervisor, nspawn, leader = self.supervisor(), self._nspawn_process(), self.leader()
+        if supervisor:
+            supervisor.end(signal.SIGKILL)
+        if leader:
+            leader.end(signal.SIGKILL)
+        # With its host dead, nspawn takes down the link and ends; it is not killed in the midst.
+        if nspawn and not (leader and nspawn.wait(_DIE_SECONDS)):
+            nspawn.end(signal.SIGKILL)
 
     def reboot(self, seconds: float = BOOT_SECONDS) -> None:
         """Reboot cleanly, and wait until the host takes logins again."""
         leader = self.leader()
         if leader is None:
             raise LabError(f"{self.name} is not running")
-        leader.signal(_REBOOT)
+        leader.send(_REBOOT)
         if not leader.wait(_SHUTDOWN_SECONDS):
             raise LabError(f"{self.name} did not go down in {_SHUTDOWN_SECONDS:.0f} s")
         self.wait_ready(seconds)
@@ -158,7 +165,7 @@ class Host:
         if leader is None:
             raise LabError(f"{self.name} is not running")
         enter = ["nsenter", f"--target={leader.pid}", "--mount", "--uts", "--ipc", "--net"]
-        enter += ["--pid", "--cgroup", "--wd=/", "--"]
+        enter += ["--pid", "--cgroup", "--"]
         environment = ["env", "-i", "--chdir=/", "HOME=/root", "USER=root", "LANG=C.UTF-8"]
         environment += ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
         return subprocess.run(
@@ -196,9 +203,6 @@ class Host:
     def _record(self) -> Path:
         return self.directory / "supervisor.stat"
 
-    def _supervisor(self) -> Process | None:
-        return Process.recorded(self._record)
-
     def _nspawn(self) -> list[str]:
         return [
             "systemd-nspawn",
@@ -221,16 +225,6 @@ class Host:
             if arguments[:1] == ["systemd-nspawn"] and ours in arguments:
                 return process
         return None
-
-    def _end_processes(self) -> None:
-        """End what is left of the host, also after its supervisor or nspawn were killed alone."""
-        supervisor, nspawn, leader = self._supervisor(), self._nspawn_process(), self.leader()
-        for process in (supervisor, nspawn, leader):
-            if process:
-                process.signal(signal.SIGKILL)
-        for process in (supervisor, nspawn, leader):
-            if process and not process.wait(_DIE_SECONDS):
-                raise LabError(f"process {process.pid} of {self.name} does not die")
 
     def _make_layers(self) -> None:
         for layer in ("upper", "work", "root"):

@@ -111,7 +111,15 @@ class Lab:
         self._prepare(host)
         host.start()
         if host.name == GATEWAY:
-            gateway_host.wait_gateway(host)
+            self.wait_gateway()
+
+    def wait_gateway(self) -> None:
+        """Wait until the reference gateway answers, as after the gateway host's reboot."""
+        gateway_host.wait_gateway(self.gateway)
+
+    def reset_all(self) -> None:
+        """Bring all hosts back to the state of new ones, at once."""
+        _each(self.hosts, self.reset)
 
     def _prepare(self, host: Host) -> None:
         """Make what the host lacks; a running gateway takes up a changed reference gateway."""
@@ -156,7 +164,7 @@ def lab_up(
         for host in off:
             progress(f"booting {host.name} ({host.address})")
         _each(lab.hosts, Host.start)
-        gateway_host.wait_gateway(lab.gateway)
+        lab.wait_gateway()
         return lab
 
 
@@ -167,6 +175,8 @@ def lab_down(name: str = "default", *, progress: Progress = lambda _: None) -> b
         try:
             lab = Lab.load(name)
         except LabError:
+            # All that a `lab_up` can have left before its first host is files.
+            remove_tree(_labs_dir() / name)
             return False
         progress(f"taking lab {name} down")
         _each(lab.hosts, Host.destroy)

@@ -15,11 +15,11 @@ from pathlib import Path
 from provisioner.lab.machine import LabError
 
 # Writes its own line of /proc before it becomes the program, so that there is no moment in which
-# the program runs and no file says which process it is.
+# the program runs and no file says which process it is. The pipe that is its output until then
+# tells `launch` that this is done.
 _LAUNCH = """
 log=$1 record=$2; shift 2
-(read -r stat </proc/self/stat && echo "$stat" >"$record" && exec "$@") \
-    </dev/null >>"$log" 2>&1 &
+(read -r stat </proc/self/stat && echo "$stat" >"$record" && exec "$@" >>"$log" 2>&1) </dev/null &
 """
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -61,7 +61,7 @@ class Process:
         """Whether it runs; a zombie does not."""
         return Process.of(self.pid) == self
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """Send a signal, unless the process is gone."""
         with contextlib.suppress(ProcessLookupError):
             if self.alive():
@@ -82,11 +82,11 @@ class Process:
         finally:
             os.close(descriptor)
 
-    def end(self, seconds: float = 5) -> None:
-        """Ask it to end, and make it when it does not in time."""
-        self.signal(signal.SIGTERM)
+    def end(self, number: int = signal.SIGTERM, seconds: float = 5) -> None:
+        """Send a signal that ends it, and make it end when it does not in time."""
+        self.send(number)
         if not self.wait(seconds):
-            self.signal(signal.SIGKILL)
+            self.send(signal.SIGKILL)
             if not self.wait(seconds):
                 raise LabError(f"process {self.pid} does not die")
 
@@ -130,6 +130,7 @@ def launch(argv: Sequence[str | Path], *, record: Path, log: Path) -> None:
         env=_ENVIRONMENT,
         cwd="/",
         start_new_session=True,
+        stdout=subprocess.PIPE,
         check=True,
         timeout=30,
     )
