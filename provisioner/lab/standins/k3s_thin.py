@@ -89,7 +89,10 @@ class Programs:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start(self, name: str, *flags: str) -> None:
-        self._running.append(subprocess.Popen((str(self._folder / name), *flags)))
+        # etcd and the API server would tell systemd that they are ready, for all of us.
+        environment = {k: v for k, v in os.environ.items() if k != "NOTIFY_SOCKET"}
+        command = (str(self._folder / name), *flags)
+        self._running.append(subprocess.Popen(command, env=environment))
 
     def check(self) -> None:
         """Refuse to go on without one of them, as k3s ends when one of its parts does."""
@@ -176,8 +179,8 @@ def _private_folder(path: Path) -> Path:
     return path
 
 
-def await_ready(programs: Programs, server: Server, keys: Keys, stop: threading.Event) -> None:
-    """Return once /readyz answers, or once told to stop."""
+def is_ready(programs: Programs, server: Server, keys: Keys, stop: threading.Event) -> bool:
+    """Wait until /readyz answers; not so when told to stop before that."""
     context = ssl.create_default_context(cafile=str(keys.certificate))
     request = Request(f"{server.url}/readyz", headers={"Authorization": f"Bearer {keys.admin}"})
     deadline = time.monotonic() + READY_SECONDS
@@ -185,12 +188,13 @@ def await_ready(programs: Programs, server: Server, keys: Keys, stop: threading.
         programs.check()
         try:
             urlopen(request, timeout=5, context=context).close()
-            return
+            return True
         except (URLError, OSError) as error:
             if time.monotonic() > deadline:
                 raise Refused(
                     f"the API is not ready after {READY_SECONDS:.0f} s: {error}"
                 ) from None
+    return False
 
 
 class Manifests:
@@ -220,6 +224,14 @@ class Manifests:
         return result.returncode == 0
 
 
+def keep_going(programs: Programs, manifests: Manifests, stop: threading.Event) -> None:
+    """Look after the programs and the manifests until told to stop."""
+    while not stop.is_set():
+        programs.check()
+        manifests.apply()
+        stop.wait(LOOK_SECONDS)
+
+
 def serve(server: Server) -> int:
     """`k3s server`: all programs together, until told to end or until one of them ends."""
     stop = threading.Event()
@@ -231,16 +243,12 @@ def serve(server: Server) -> int:
     programs = Programs(folder)
     try:
         start_all(programs, server, keys)
-        await_ready(programs, server, keys, stop)
-        start_controllers(programs, server, keys)
-        mode = server.kubeconfig_mode
-        write_kubeconfig(server.kubeconfig, server.url, keys.certificate, keys.admin, mode)
-        notify("READY=1")
-        manifests = Manifests(server, folder / "kubectl")
-        while not stop.is_set():
-            programs.check()
-            manifests.apply()
-            stop.wait(LOOK_SECONDS)
+        if is_ready(programs, server, keys, stop):
+            start_controllers(programs, server, keys)
+            mode = server.kubeconfig_mode
+            write_kubeconfig(server.kubeconfig, server.url, keys.certificate, keys.admin, mode)
+            notify("READY=1")
+            keep_going(programs, Manifests(server, folder / "kubectl"), stop)
     finally:
         programs.end()
     return 0

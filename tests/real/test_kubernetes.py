@@ -1,0 +1,152 @@
+"""The gateway's least-privilege Role on a real kube-apiserver, and on the stand-in alike."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+from k3s_server import JOBS, PODS, TOKEN_SECRET, K3s, gateway_job
+from real_servers import Mirror, accepts, eventually
+
+pytestmark = [
+    pytest.mark.usefixtures("own_network"),
+    pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning"),
+]
+
+SELECTOR = "?labelSelector=" + quote("run.beam.cloud/role=worker,run.beam.cloud/worker-pool-name=")
+
+
+@pytest.fixture(scope="module", params=["real", "standins"])
+def k3s(
+    own_network: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[K3s]:
+    """A running k3s with the gateway's manifest."""
+    mirror: Mirror = request.getfixturevalue(request.param)
+    server = K3s(mirror.file("k3s"), tmp_path_factory.mktemp("k3s") / request.param, 6443)
+    with server.running():
+        yield server
+
+
+@pytest.fixture(scope="module")
+def token(k3s: K3s) -> str:
+    """The gateway's token, once the Secret has it."""
+    eventually(lambda: k3s.token() != "", "the Secret has a token")
+    return k3s.token()
+
+
+def test_the_kubeconfig_is_for_root_alone(k3s: K3s) -> None:
+    assert stat.S_IMODE(k3s.kubeconfig.stat().st_mode) == 0o600
+
+
+def test_a_dry_run_admits_the_gateways_job_and_keeps_nothing(k3s: K3s, token: str) -> None:
+    answer = k3s.call("POST", f"{JOBS}?dryRun=All", token, gateway_job("worker-gpu-dry"))
+    assert answer.status_code == 201, answer.text
+    assert k3s.call("GET", f"{JOBS}/worker-gpu-dry", token).status_code == 404
+
+
+def test_the_gateway_creates_lists_and_deletes_its_jobs(k3s: K3s, token: str) -> None:
+    job = gateway_job("worker-gpu-1")
+    assert k3s.call("POST", JOBS, token, job).status_code == 201
+    again = k3s.call("POST", JOBS, token, job)
+    assert (again.status_code, again.json()["reason"]) == (409, "AlreadyExists")
+    names = [
+        i["metadata"]["name"]
+        for i in k3s.call("GET", JOBS + SELECTOR + "gpu", token).json()["items"]
+    ]
+    assert names == ["worker-gpu-1"]
+    assert k3s.call("GET", JOBS + SELECTOR + "cpu", token).json()["items"] == []
+    pods = f"{PODS}?labelSelector=job-name%3Dworker-gpu-1"
+    eventually(lambda: len(k3s.call("GET", pods, token).json()["items"]) == 1, "the job has a pod")
+    assert k3s.call("DELETE", f"{JOBS}/worker-gpu-1", token).status_code == 200
+    gone = f"{JOBS}/worker-gpu-1"
+    eventually(lambda: k3s.call("GET", gone, token).status_code == 404, "the job is gone")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "refusal"),
+    [
+        (
+            "GET",
+            "/api/v1/namespaces/default/secrets",
+            'secrets is forbidden: User "system:serviceaccount:default:b9prov-gateway" cannot list '
+            'resource "secrets" in API group "" in the namespace "default"',
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/default/secrets/b9prov-gateway-token",
+            'secrets "b9prov-gateway-token" is forbidden: '
+            'User "system:serviceaccount:default:b9prov-gateway" cannot get '
+            'resource "secrets" in API group "" in the namespace "default"',
+        ),
+        (
+            "GET",
+            "/apis/batch/v1/namespaces/kube-system/jobs",
+            'jobs.batch is forbidden: User "system:serviceaccount:default:b9prov-gateway" cannot '
+            'list resource "jobs" in API group "batch" in the namespace "kube-system"',
+        ),
+        (
+            "GET",
+            "/api/v1/nodes",
+            'nodes is forbidden: User "system:serviceaccount:default:b9prov-gateway" cannot list '
+            'resource "nodes" in API group "" at the cluster scope',
+        ),
+        (
+            "DELETE",
+            f"{PODS}/some",
+            'pods "some" is forbidden: User "system:serviceaccount:default:b9prov-gateway" cannot '
+            'delete resource "pods" in API group "" in the namespace "default"',
+        ),
+    ],
+)
+def test_everything_else_is_refused(
+    k3s: K3s, token: str, method: str, path: str, refusal: str
+) -> None:
+    answer = k3s.call(method, path, token)
+    assert (answer.status_code, answer.json()["message"]) == (403, refusal)
+
+
+@pytest.mark.parametrize("bad", ["", "not-the-token"])
+@pytest.mark.parametrize("path", [JOBS, "/readyz", "/version"])
+def test_without_the_token_nothing_answers(k3s: K3s, bad: str, path: str) -> None:
+    answer = k3s.call("GET", path, bad)
+    assert (answer.status_code, answer.json()["reason"]) == (401, "Unauthorized")
+
+
+def test_the_token_reads_version_and_readiness(k3s: K3s, token: str) -> None:
+    assert k3s.call("GET", "/version", token).json()["gitVersion"].startswith("v1.33.4")
+    assert k3s.call("GET", "/readyz", token).text == "ok"
+
+
+def test_kubectl_says_what_it_says(k3s: K3s, token: str) -> None:
+    missing = k3s.kubectl("-n", "default", "get", "secret", "nope", "-o", "json")
+    assert missing.returncode == 1
+    assert missing.stderr.strip() == 'Error from server (NotFound): secrets "nope" not found'
+    assert k3s.kubectl("get", "--raw", "/readyz").stdout == "ok"
+    jobs = json.loads(k3s.kubectl("-n", "default", "get", "jobs", "-o", "json").stdout)
+    assert (jobs["kind"], jobs["items"]) == ("List", [])
+
+
+def test_a_manifest_that_comes_later_is_applied(k3s: K3s, token: str) -> None:
+    k3s.deploy("later", TOKEN_SECRET.replace("NAME", "later"))
+    eventually(lambda: k3s.token("later") != "", "the second Secret has a token")
+    assert k3s.call("GET", JOBS, k3s.token("later")).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["real", "standins"])
+def test_a_restart_keeps_token_and_jobs_and_an_end_leaves_nobody(
+    kind: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    mirror: Mirror = request.getfixturevalue(kind)
+    server = K3s(mirror.file("k3s"), tmp_path_factory.mktemp("again") / kind, 7443)
+    with server.running() as process:
+        eventually(lambda: server.token() != "", "the Secret has a token")
+        token = server.token()
+        assert server.call("POST", JOBS, token, gateway_job("kept")).status_code == 201
+    assert process.returncode == 0
+    assert not any(accepts("127.0.0.1", port) for port in (7443, 2379, 10257))
+    with server.running():
+        assert server.token() == token
+        assert server.call("GET", f"{JOBS}/kept", token).status_code == 200
