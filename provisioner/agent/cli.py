@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.agent import VERSION, configfile
+from provisioner.agent.aside import aside
 from provisioner.agent.flags import Flags, UsageError, parse
 from provisioner.agent.log import MASK, Log, hide, mask, masked
 from provisioner.agent.settings import (
@@ -116,7 +117,8 @@ def _settings(flags: Flags, log: Log) -> Settings:
     sources = [Source("flags", flags.values, Path.cwd()), from_environment(os.environ)]
     path = configfile.find(flags.values.get("config"))
     if path:
-        sources.append(configfile.load(path, log))
+        values = aside(lambda: dict(configfile.load(path, log).values))
+        sources.append(Source(str(path), values, path.parent))
     settings = resolve(sources)
     if not settings.k3s_token:
         log.warning("no k3s token (k3s.token): the gateway will not be able to start work here")
