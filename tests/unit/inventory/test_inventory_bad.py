@@ -355,13 +355,22 @@ def test_all_problems_come_at_once_in_the_order_of_the_file(refused: Refused) ->
           prot: 22
         hosts:
           w1: {port: x}
+          w2: {become_password: !file none-either}
         """
     assert [problem.partition(": ")[0] for problem in refused(text)] == [
         "inv.yaml:3",
         "inv.yaml:5",
         "inv.yaml:6",
         "inv.yaml:8",
+        "inv.yaml:9",
     ]
+
+
+def test_the_last_number_0_and_255_are_no_addresses_for_workers(refused: Refused) -> None:
+    hosts = ", ".join(f"w{number}: " for number in range(509))
+    text = f"{{gateway: {{host: gw, addresses: 10.199.0.0/23}}, hosts: {{{hosts}}}}}"
+    (problem,) = refused(text)
+    assert "10.199.0.0/23 has 508 addresses for 509 hosts" in problem
 
 
 def test_an_unresolved_secret_is_one_problem_even_where_a_number_belongs(refused: Refused) -> None:

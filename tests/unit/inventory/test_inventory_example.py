@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from provisioner.errors import BadInput
 from provisioner.inventory import load_inventory, schema
 from provisioner.yamlsource import load_yaml
 
@@ -39,6 +41,40 @@ EVERY_KEY = {
 }
 
 
+ODD = ("null", "[]", "[null]", "{}", "{1: 2}", "7", "-1.5", "true", "2024-01-01", "''", "é")
+    "null",
+    "[]",
+    "[null]",
+    "{}",
+    "{1: 2}",
+    "7",
+    "-1.5",
+    "true",
+    "2024-01-01",
+    "''",
+    "'\\n'",
+    "é",
+)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_no_odd_value_of_any_key_makes_loading_crash(
+    odd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("B9_ADMIN_TOKEN", "an-admin-token")
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        key, colon, rest = line.partition(":")
+        if not colon or line.startswith("#"):
+            continue
+        section = not rest.partition("#")[0].strip()
+        after = len(lines) if section else number + 1
+        path = tmp_path / "inv.yaml"
+        path.write_text("\n".join([*lines[:number], f"{key}: {odd}", *lines[after:]]))
+        with suppress(BadInput):
+            load_inventory(path)
+
+
 @pytest.fixture(scope="module")
 def document() -> Any:
     return load_yaml(EXAMPLE, {"!env": lambda name, where: f"${name}"})
@@ -55,7 +91,7 @@ def test_the_example_loads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("path", EVERY_KEY)
 def test_the_example_has_the_key_with_its_default_and_meaning(document: Any, path: str) -> None:
     field = EVERY_KEY[path]
-    value, where = document, None
+    value, where = document, document.source
     for part in path.split("."):
         assert part in value, f"{path} is not in the example"
         where, value = value.where(part), value[part]

@@ -63,11 +63,15 @@ def test_groups_are_those_that_list_the_host_and_those_it_names(load: Load) -> N
 
 
 def test_hosts_share_nothing_that_can_change(load: Load) -> None:
-    hosts = load(LAYERS).hosts
+    text = """\
+        defaults: {ollama: {models: [a]}, vars: {deep: {one: 1}}}
+        hosts: {w1: , w2: }
+        """
+    hosts = load(text).hosts
     hosts["w1"].variables["deep"]["one"] = "changed"
     hosts["w1"].variables["ollama"]["models"].append("changed")
-    assert hosts["w3"].variables["deep"]["one"] == 1
-    assert hosts["w3"].variables["ollama"]["models"] == ["a"]
+    assert hosts["w2"].variables["deep"]["one"] == 1
+    assert hosts["w2"].variables["ollama"]["models"] == ["a"]
 
 
 def test_an_empty_section_leaves_the_layers_below_alone(load: Load) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import BadInput
-from provisioner.inventory import Inventory, describe, one_shot
+from provisioner.inventory import Inventory, describe, load_inventory, one_shot
 from provisioner.inventory.references import References
 from provisioner.secrets import MASK, Secret, mask
 from provisioner.yamlsource import parse_yaml
@@ -145,6 +145,19 @@ def test_a_command_has_a_deadline_and_its_children_end_with_it(tmp_path: Path) -
     deadline = time.monotonic() + 5
     while state.exists() and state.read_text().split()[2] != "Z":
         assert time.monotonic() < deadline, "the command's child still runs"
+
+
+def test_paths_and_commands_start_at_the_inventory(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "password").write_text("from-file\n")
+    (site / "inv.yaml").write_text(
+        "hosts:\n"
+        "  w1: {become_password: !file password}\n"
+        "  w2: {become_password: !command [cat, password]}\n"
+    )
+    hosts = load_inventory(site / "inv.yaml").hosts
+    assert hosts["w1"].become_password == hosts["w2"].become_password == "from-file"
 
 
 def test_a_command_that_several_hosts_use_runs_once(load: Load) -> None:
