@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from provisioner.lab.reference_gateway import Gateway, Pool, Settings
-from tests.contract.calls import ADMIN, POOL, URL, Caller, Machine, make
+
+from .calls import ADMIN, POOL, URL, Caller, Machine, make
 
 
 @pytest.fixture

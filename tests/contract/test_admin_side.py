@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.contract.calls import POOL, Caller, Machine, make
+from .calls import POOL, Caller, Machine, make
 
 NOT_PERMITTED = {"ok": False, "errMsg": "This action is not permitted"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.calls import URL, Caller, Machine
+from .calls import URL, Caller, Machine
 
 METRICS = {
     "cpu_utilization_pct": 12.5,

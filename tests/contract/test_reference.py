@@ -27,7 +27,8 @@ from cryptography.x509.oid import NameOID
 
 from provisioner.lab import reference_gateway
 from provisioner.lab.reference_gateway import Pool
-from tests.contract.calls import ADMIN, POOL, Caller, make
+
+from .calls import ADMIN, POOL, Caller, make
 
 Start = Callable[..., Caller]
 
