@@ -1,0 +1,38 @@
+"""`b9prov down`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from provisioner.cli.options import PATH, Request, run_options
+from provisioner.cli.run_playbook import run_playbook, source_words
+from provisioner.cli.session import Session, open_session, shipped_playbook
+from provisioner.errors import BadInput
+
+
+@click.command()
+@click.argument("inventory", type=PATH, required=False)
+@run_options
+@click.option("--keep-data", is_flag=True, help="Keep downloaded models.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def down(request: Request, keep_data: bool, yes: bool) -> int:
+    """Undo `up`: deregister the machines, revoke keys, remove services, users and files.
+
+    INVENTORY is ./inventory.yaml when it is not given.
+    """
+    playbook = shipped_playbook("down", request.playbooks)
+    session = open_session(request, playbook, {"keep_data": keep_data})
+    if not (yes or request.check):
+        _confirm(session)
+    words = ["b9prov", "down", *source_words(request), "--yes"]
+    return run_playbook(session, request, words + ["--keep-data"] * keep_data)
+
+
+def _confirm(session: Session) -> None:
+    hosts = session.inventory.select(session.options.limit)
+    names = ", ".join(host.name for host in hosts)
+    if not sys.stdin.isatty():
+        raise BadInput.of(f"down undoes {names}, and nobody is here to confirm", advice="say --yes")
+    click.confirm(f"Undo {names}?", abort=True, err=True)

@@ -1,0 +1,79 @@
+"""What a command that can't do its work says, and with which code it exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from provisioner.errors import BadInput
+from provisioner.secrets import mask
+
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+DEBUG_VARIABLE = "B9PROV_DEBUG"
+
+
+def report_failure(error: BaseException) -> int:
+    """Say on stderr what is wrong, one line each thing; the exit code that goes with it."""
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        say("interrupted")
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        _forget_stdout()
+        return FAILED
+    if os.environ.get(DEBUG_VARIABLE):
+        say("".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, click.ClickException):
+        say(f"error: {_usage_message(error)}")
+        return error.exit_code
+    if isinstance(error, BadInput):
+        for problem in error.problems:
+            say(f"error: {_one_line(str(problem))}")
+        return BAD_INPUT
+    say(f"error: {_one_line(_explanation(error))}")
+    return FAILED
+
+
+def say(text: str) -> None:
+    """A line on stderr, secrets masked."""
+    click.echo(mask(text), err=True)
+
+
+def _usage_message(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f" (see {context.command_path} --help)" if context else ""
+    return _one_line(error.format_message()) + hint
+
+
+def _explanation(error: BaseException) -> str:
+    """What an error that is not about the input says to the user."""
+    if isinstance(error, _known()):
+        message, advice = str(getattr(error, "message", error)), getattr(error, "advice", "")
+        return f"{message} ({advice})" if advice and advice not in message else message
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror} (set {DEBUG_VARIABLE}=1 for the traceback)"
+    what = f"{type(error).__name__}: {error}"
+    return f"{what} (set {DEBUG_VARIABLE}=1 for the traceback; please report it)"
+
+
+def _known() -> tuple[type[Any], ...]:
+    """Errors with advice; imported here because only a failing command pays for it."""
+    from provisioner.lab.machine import LabError
+    from provisioner.ssh.connect import Unreachable
+
+    return (LabError, Unreachable)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _forget_stdout() -> None:
+    """Keep Python from complaining at exit that nobody reads its output any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

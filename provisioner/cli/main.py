@@ -1,0 +1,90 @@
+"""The command `b9prov`: its groups, loaded when used, and the one place where errors end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from provisioner import __version__
+from provisioner.cli.failures import INTERRUPTED, report_failure
+
+# Every command's name, the help that the list shows, and the module that has it under that name.
+COMMANDS = {
+    "up": "Make hosts ready workers, from bare Debian on.",
+    "down": "Undo `up`: leave nothing behind.",
+    "status": "Show which hosts are ready, and why others are not.",
+    "inventory": "Check or show an inventory.",
+    "render": "Show the files that `up` would write to a host, without connecting.",
+    "play": "Run a playbook of your own.",
+    "lab": "Real Debian hosts on this machine, to try and to test against.",
+    "demo": "See it all work, on a lab.",
+}
+
+
+class Program(click.Group):
+    """Loads a command's module when the command is used: a quick `--version` needs none."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"provisioner.cli.{name}"), name)
+        return command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            advice = "there are " + ", ".join(COMMANDS)
+            raise click.UsageError(f"no command is called {args[0]!r} ({advice})", context)
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, *args: Any, **keywords: Any) -> NoReturn:
+        """Run a command, which returns its exit code or None for 0, and exit."""
+        try:
+            code = super().main(*args, **{**keywords, "standalone_mode": False})
+        except (Exception, KeyboardInterrupt) as error:
+            code = report_failure(error)
+        sys.exit(code or 0)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="b9prov")
+def program() -> None:
+    """Takes any Linux box you can SSH into and makes it a ready GPU worker of a Beta9 cluster."""
+
+
+def main() -> NoReturn:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        program.main(prog_name="b9prov")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _end_at_once(INTERRUPTED)
+        raise
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """End on SIGTERM as on Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """Leave without waiting for threads that are still stuck in a connection."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -1,0 +1,157 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+DEFAULT_INVENTORY = Path("inventory.yaml")
+
+PATH = click.Path(path_type=Path)
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of a run, as it was on the command line."""
+
+    inventory: Path | None = None
+    hosts: tuple[str, ...] = ()
+    gateway_host: str | None = None
+    pool: str | None = None
+    limit: str | None = None
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
+    check: bool = False
+    diff: bool = False
+    forks: int = 50
+    extra_vars: tuple[str, ...] = ()
+    output: str | None = None
+    junit: Path | None = None
+    playbooks: Path | None = None
+    templates: Path | None = None
+    host_keys: str = "strict"
+    lock_wait: float = 60.0
+    verbose: int = 0
+
+
+def output_option(*kinds: str) -> Callable[[Command], Command]:
+    """`--output`; None, when not given, is for `output_kind` to choose."""
+    return click.option(
+        "--output",
+        type=click.Choice(kinds or ("rich", "plain", "json")),
+        help="How to show it. By default: rich on a terminal, else plain.",
+    )
+
+
+def output_kind(output: str | None) -> str:
+    """The kind of output asked for, or the one that suits where stdout goes."""
+    from provisioner.report import auto_kind
+
+    return output or auto_kind(sys.stdout)
+
+
+_SOURCE = (
+    click.option(
+        "--host",
+        "hosts",
+        multiple=True,
+        metavar="USER@ADDRESS[:PORT]",
+        help="A host to work on, instead of an inventory. May be repeated.",
+    ),
+    click.option(
+        "--gateway-host",
+        metavar="USER@ADDRESS[:PORT]",
+        help="The gateway host, for --host. The admin token is taken from B9_ADMIN_TOKEN.",
+    ),
+    click.option("--pool", metavar="POOL", help="The worker pool; short for -e pool=POOL."),
+)
+_VARIABLES = (
+    click.option(
+        "--limit", metavar="PATTERN", help="Only these hosts: names, groups, a*, !x, @FILE."
+    ),
+    click.option(
+        "-e",
+        "--extra-vars",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Set a variable on all hosts: NAME=VALUE, a mapping in braces, or @FILE. Repeatable.",
+    ),
+    click.option(
+        "--playbooks",
+        type=DIRECTORY,
+        help="A folder whose playbooks and roles go before those shipped.",
+    ),
+    click.option(
+        "--templates", type=DIRECTORY, help="A folder whose templates go before those shipped."
+    ),
+)
+_CONNECTING = (
+    click.option(
+        "--forks", type=click.IntRange(min=1), default=50, show_default=True, help="Hosts at once."
+    ),
+    click.option(
+        "--host-keys",
+        type=click.Choice(["strict", "accept-new"]),
+        default="strict",
+        show_default=True,
+        help="Whether to believe and remember the keys of hosts not seen before.",
+    ),
+    click.option(
+        "--lock-wait",
+        type=click.FloatRange(min=0),
+        default=60,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for another run on the same host.",
+    ),
+)
+_RUNNING = (
+    click.option("--tags", multiple=True, metavar="TAGS", help="Only tasks with these tags."),
+    click.option("--skip-tags", multiple=True, metavar="TAGS", help="No tasks with these tags."),
+    click.option("--check", is_flag=True, help="Show what would change; touch nothing."),
+    click.option("--diff", is_flag=True, help="Show how files change."),
+    output_option(),
+    click.option("--junit", type=PATH, metavar="FILE", help="Also write a JUnit report."),
+    click.option("-v", "--verbose", count=True, help="Show more of what tasks returned."),
+)
+
+
+def source_options(command: Command) -> Command:
+    """Where hosts come from, when they are named on the command line."""
+    return _with(command, _SOURCE)
+
+
+def variable_options(command: Command) -> Command:
+    """Which hosts, with which variables and files."""
+    return _with(command, _VARIABLES)
+
+
+def connection_options(command: Command) -> Command:
+    """How to reach hosts."""
+    return _with(command, _CONNECTING)
+
+
+def run_options(command: Command) -> Command:
+    """All options of a run; the command gets them, and its inventory, as `request: Request`."""
+
+    @functools.wraps(command)
+    def gathered(**given: Any) -> Any:
+        known = {name: given.pop(name) for name in Request.__dataclass_fields__ if name in given}
+        return command(request=Request(**known), **given)
+
+    options = (*_SOURCE, *_VARIABLES, *_CONNECTING, *_RUNNING)
+    return _with(gathered, options)
+
+
+def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,28 @@
+"""`b9prov play`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from provisioner.cli.options import PATH, Request, run_options
+from provisioner.cli.run_playbook import run_playbook, source_words
+from provisioner.cli.session import agent_zipapp, open_session
+
+
+@click.command()
+@click.argument("playbook", type=PATH)
+@click.option("-i", "--inventory", type=PATH, help="The inventory; by default ./inventory.yaml.")
+@run_options
+def play(request: Request, playbook: Path) -> int:
+    """Run PLAYBOOK, written in the language of Ansible's playbooks."""
+    session = open_session(request, playbook, {"b9agent_pyz": agent_zipapp()})
+    words = [
+        "b9prov",
+        "play",
+        str(playbook),
+        *["-i"] * bool(request.inventory),
+        *source_words(request),
+    ]
+    return run_playbook(session, request, words)

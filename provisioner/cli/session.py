@@ -1,0 +1,91 @@
+"""From a request to what a run needs: inventory, playbook and options, all checked."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provisioner import __version__
+from provisioner.cli.options import Request
+from provisioner.cli.sources import extra_variables, open_inventory
+from provisioner.engine.events import Event, Sink
+from provisioner.engine.run import Options, Run
+from provisioner.engine.tags import TagFilter
+from provisioner.inventory import Inventory
+from provisioner.paths import cache_dir, data_dir
+from provisioner.playbook.loader import Loader
+from provisioner.playbook.model import Playbook
+
+
+@dataclass(frozen=True)
+class Session:
+    """Input that was found good."""
+
+    playbook: Playbook
+    inventory: Inventory
+    options: Options
+
+    def run(self, sink: Sink) -> Run:
+        """A run, not yet begun, that tells `sink`."""
+        return Run(self.playbook, self.inventory, self.options, sink)
+
+
+def open_session(request: Request, playbook: Path, magic: dict[str, Any]) -> Session:
+    """Load and check everything; nothing is contacted. Raises BadInput."""
+    extra = extra_variables(request)
+    inventory = open_inventory(request, extra)
+    session = Session(
+        Loader(_role_paths(request.playbooks)).playbook(playbook),
+        inventory,
+        Options(
+            check=request.check,
+            diff=request.diff,
+            forks=request.forks,
+            limit=request.limit,
+            tags=TagFilter(_words(request.tags), _words(request.skip_tags)),
+            extra=extra,
+            magic={
+                "b9prov_version": __version__,
+                "b9prov_controller_time": time.time(),
+                **magic,
+            },
+            host_keys=request.host_keys,
+            lock_wait=request.lock_wait,
+            template_dirs=(request.templates,) if request.templates else (),
+        ),
+    )
+    session.run(quiet).check()
+    return session
+
+
+def quiet(event: Event) -> None:
+    """A sink that shows nothing."""
+
+
+def shipped_playbook(name: str, directory: Path | None) -> Path:
+    """Playbook `name`.yaml: from the user's folder if it is there, else ours."""
+    own = directory / f"{name}.yaml" if directory else None
+    return own if own and own.is_file() else data_dir("playbooks") / f"{name}.yaml"
+
+
+def agent_zipapp() -> str:
+    """The agent, built from the installed package, for playbooks to copy to hosts."""
+    from provisioner.agent.build import build_zipapp
+
+    path = cache_dir() / "agent" / "b9agent.pyz"
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    build_zipapp(half)
+    half.replace(path)
+    return str(path)
+
+
+def _role_paths(directory: Path | None) -> list[Path]:
+    own = [directory / "roles", directory] if directory else []
+    return [*own, data_dir("playbooks") / "roles"]
+
+
+def _words(lists: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(word.strip() for text in lists for word in text.split(",") if word.strip())

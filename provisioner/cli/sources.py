@@ -1,0 +1,41 @@
+"""Where hosts and their variables come from: an inventory file, or the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from provisioner.cli.options import DEFAULT_INVENTORY, Request
+from provisioner.errors import BadInput
+from provisioner.inventory import Inventory, load_inventory, one_shot, parse_extra
+
+
+def extra_variables(request: Request) -> dict[str, Any]:
+    """What -e and --pool set, over everything in the inventory."""
+    extra = parse_extra(list(request.extra_vars))
+    if request.pool is not None:
+        extra["pool"] = request.pool
+    return extra
+
+
+def open_inventory(request: Request, extra: dict[str, Any]) -> Inventory:
+    """The inventory of a file, or of hosts on the command line. Raises BadInput."""
+    if request.hosts:
+        if request.inventory:
+            raise BadInput.of("an inventory and --host together", advice="give one of them")
+        return one_shot(list(request.hosts), request.gateway_host, extra)
+    if request.gateway_host:
+        raise BadInput.of(
+            "--gateway-host goes with --host", advice="an inventory has its own `gateway.host`"
+        )
+    return load_inventory(inventory_path(request.inventory), extra)
+
+
+def inventory_path(given: Path | None) -> Path:
+    """The inventory file: the one given, or the one in this folder. Raises BadInput."""
+    if given is None and not DEFAULT_INVENTORY.exists():
+        raise BadInput.of(
+            f"no inventory was given, and there is no {DEFAULT_INVENTORY} here",
+            advice="name one; inventory.example.yaml explains how to write it",
+        )
+    return given or DEFAULT_INVENTORY
