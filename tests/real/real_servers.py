@@ -75,3 +75,10 @@ def accepts(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def received(host: str, port: int) -> bytes:
+    """All that somebody who listens there sends before closing."""
+    with socket.create_connection((host, port), timeout=10) as connection:
+        parts = iter(lambda: connection.recv(1000), b"")
+        return b"".join(parts)
