@@ -113,7 +113,8 @@ class Task:
         if not intent or self.check:
             return
         ours = {*intent["known_ids"], *(each["machine_id"] for each in self.machines.values())}
-        for machine in self.api.list(intent["pool"]):
+        # a pool that has left the gateway's configuration has nothing left to delete
+        for machine in self.api.listing(intent["pool"]).get("machines") or []:
             age = int(machine.get("created") or 0) - intent["since"]
             pending = machine["status"] == "pending" and machine["id"] not in ours
             if pending and 0 <= age <= INTENT_WINDOW:
@@ -123,6 +124,7 @@ class Task:
 
     def absent(self) -> Result:
         """Delete the worker's machine; only ever one that this module made."""
+        self.end_killed_run()
         entry = self.machines.get(self.worker)
         if entry:
             if not self.check:

@@ -130,6 +130,17 @@ class TestKilledRun:
         made = run()
         assert orphan not in run.ids() and run.ids() == {made["machine_id"]}
 
+    def test_its_machine_is_deleted_by_a_removal_too(self, run: Runner) -> None:
+        self.leave(run, int(time.time()), [])
+        self.create(run)
+        assert not run(state="absent")["changed"]
+        assert run.ids() == set()
+
+    def test_its_pool_may_be_gone(self, run: Runner) -> None:
+        self.leave(run, int(time.time()), [])
+        run.gateway.settings.pools.pop("gpu")
+        assert run(pool="cpu")["changed"]
+
     def test_machines_of_others_stay(self, run: Runner) -> None:
         other = run("w2")["machine_id"]
         known = self.create(run)
