@@ -41,7 +41,7 @@ class HostWaiting(Event):
 
 @dataclass(frozen=True)
 class TaskStarted(Event):
-    """The controller handed the task to the host; `where` is file:line."""
+    """The host started the task, or one try or item of it; `where` is file:line."""
 
     host: str
     task: str

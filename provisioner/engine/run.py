@@ -26,11 +26,12 @@ from provisioner.engine.tags import TagFilter
 from provisioner.errors import BadInput
 from provisioner.inventory import Host, Inventory
 from provisioner.paths import data_dir
+from provisioner.playbook.check import check_playbook
 from provisioner.playbook.model import Play, Playbook, Task
 from provisioner.playbook.scope import HostVars
 from provisioner.playbook.templating import Templar
 from provisioner.ssh.connect import Unreachable
-from provisioner.ssh.pool import Pool
+from provisioner.ssh.pool import LOCALHOST, Pool
 
 GATEWAY = "gateway"
 INTERRUPT_GRACE = 1.5  # seconds that strands have to stop after Ctrl-C
@@ -80,6 +81,16 @@ class Run:
         self.hosts = {name: self._state(host) for name, host in self._all_hosts().items()}
         for state in self.hosts.values():
             state.vars.magic["hostvars"] = HostVarsView(self.hosts)
+
+    def check(self) -> None:
+        """Raise BadInput for what is wrong with the playbook on these hosts; touches nothing."""
+        for play in self.playbook.plays:
+            self.hosts_of(play)
+        scopes = {name: self.hosts[name].vars for name in self._chosen}
+        defined = {
+            name: {*known.settings, *known.extra, *known.magic} for name, known in scopes.items()
+        }
+        check_playbook(self.playbook, defined, self._templar)
 
     def execute(self) -> RunFinished:
         """Run all plays; the outcome of every host is in the last event, which is returned."""
@@ -161,7 +172,8 @@ class Run:
 
     def _play(self, play: Play) -> None:
         hosts = [host for host in self.hosts_of(play) if host.alive]
-        if not hosts:
+        # with no worker left to serve, the gateway host is left as it is
+        if not hosts or not any(self.hosts[name].alive for name in self._chosen):
             return
         self._emit(PlayStarted(play.name, tuple(host.name for host in hosts)))
         self._seen.update(host.name for host in hosts)
@@ -222,6 +234,8 @@ class Run:
         return self._templars.setdefault(search, Templar(list(search)))
 
     def _find_host(self, name: str) -> Host:
+        if name == LOCALHOST:
+            return Host(name=LOCALHOST, address=LOCALHOST)
         if name not in self.hosts:
             raise Unreachable(f"delegate_to names {name!r}, which is not in the inventory", "")
         return self.hosts[name].target

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from provisioner import secrets
@@ -17,6 +18,7 @@ from provisioner.engine.outcome import SKIPPED, Group, LoopOutcome, Outcome, ove
 from provisioner.engine.tags import TagFilter
 from provisioner.inventory import Host
 from provisioner.playbook.model import Play, Task
+from provisioner.playbook.modules import is_template
 from provisioner.playbook.scope import Later, Layer, Scope
 from provisioner.playbook.templating import Templar, TemplateFailed
 from provisioner.ssh.conversation import Conversation, Dropped, Operation, Reply
@@ -126,8 +128,9 @@ class Strand:
         self, task: Task, scope: Scope, group: Group, loop: dict[str, Any] | None = None
     ) -> Outcome:
         """Evaluate and send one task or loop item; or end it here when no host is needed."""
-        outcome = Outcome(task, scope, self._settle_until, group, loop=loop or {})
         templar = self._templar(task)
+        task = replace(task, name=_named(task, templar, scope))
+        outcome = Outcome(task, scope, self._settle_until, group, loop=loop or {})
         try:
             if loop:
                 outcome.item = self._label(task, scope, loop)
@@ -224,7 +227,7 @@ class Strand:
             assert outcome.future
             reply = outcome.future.result()
             result = {**reply.result, "attempts": attempt + 1}
-            if templar.all(task.until, self._with_result(outcome, result)):
+            if self._holds_yet(task, self._with_result(outcome, result)):
                 break
             if attempt < task.retries and self.setting.interrupted.wait(task.delay):
                 raise Stopped
@@ -234,6 +237,13 @@ class Strand:
         outcome.future = Future()
         outcome.future.set_result(Reply(result, reply.seconds))
         self.pending.append(outcome)
+
+    def _holds_yet(self, task: Task, scope: Scope) -> bool:
+        # what the condition reads may not be there yet either
+        try:
+            return self._templar(task).all(task.until, scope)
+        except TemplateFailed:
+            return False
 
     def _settle_ready(self) -> None:
         """Take the results that have come in, in order."""
@@ -303,7 +313,8 @@ class Strand:
         task = outcome.task
         shown = {key: value for key, value in outcome.result.items() if key != "_secrets"}
         if task.no_log:
-            shown = {"censored": _HIDDEN, "changed": bool(shown.get("changed"))}
+            kept = ("changed", "advice")
+            shown = {"censored": _HIDDEN, **{k: v for k, v in shown.items() if k in kept}}
         self.setting.emit(
             TaskFinished(
                 host=self.host.name,
@@ -351,6 +362,16 @@ class Strand:
         return scope.over(Layer(magic, False)) if magic else scope
 
 
+def _named(task: Task, templar: Templar, scope: Scope) -> str:
+    """The task's name, evaluated where that is possible."""
+    if not is_template(task.name):
+        return task.name
+    try:
+        return str(templar.value(task.name, scope))
+    except TemplateFailed:
+        return task.name
+
+
 def _failure(error: Exception) -> dict[str, Any]:
     return {"changed": False, "failed": True, "msg": str(error)}
 
@@ -360,12 +381,15 @@ def _reason(outcome: Outcome) -> str:
 
 
 def _register_leaves(value: Any) -> None:
-    """What a `no_log` task brought is secret wherever it turns up again."""
+    """What a `no_log` task brought is secret wherever it turns up again.
+
+    Short words, sentences and paths are no secrets: masking them would shred what is shown.
+    """
     if isinstance(value, dict):
         for item in value.values():
             _register_leaves(item)
     elif isinstance(value, list):
         for item in value:
             _register_leaves(item)
-    elif isinstance(value, str) and len(value) >= 8:
+    elif isinstance(value, str) and len(value) >= 16 and not re.search(r"\s|^/", value):
         secrets.register(value)

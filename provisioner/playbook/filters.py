@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import posixpath
 import re
 import shlex
@@ -133,20 +132,12 @@ def _version_key(value: Any) -> list[tuple[int, int | str]]:
     return [(1, int(part)) if part.isdigit() else (0, part) for part in parts]
 
 
-def lookup(search: list[Path]) -> Callable[..., Any]:
-    """`lookup('env' | 'file', name)`; files are looked for in `search`."""
-
-    def look(kind: str, name: str, **_: Any) -> Any:
-        if kind in ("env", "ansible.builtin.env"):
-            return os.environ.get(name, "")
-        if kind in ("file", "ansible.builtin.file"):
-            for directory in search:
-                if (directory / name).is_file():
-                    return (directory / name).read_text(encoding="utf-8").rstrip()
-            raise FilterFailed(f"lookup: no such file: {name}")
-        raise FilterFailed(f"lookup: {kind!r} is not supported (env, file)")
-
-    return look
+def lookup_file(name: str, search: list[Path]) -> str:
+    """The text of the first file of that name in `search`. Raises FilterFailed."""
+    for directory in search:
+        if (directory / name).is_file():
+            return (directory / name).read_text(encoding="utf-8").rstrip()
+    raise FilterFailed(f"lookup: no such file: {name}")
 
 
 def _outcome(key: str, wanted: bool = True) -> Callable[[Any], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,9 +70,21 @@ class Templar:
         environment.context_class = _LazyContext
         environment.filters.update(filters.FILTERS)
         environment.tests.update(filters.TESTS)
-        environment.globals["lookup"] = filters.lookup(self.search)
+        environment.globals["lookup"] = self._lookup
         environment.globals["__templar__"] = self
         return environment
+
+    @jinja2.pass_context
+    def _lookup(self, context: Context, kind: str, name: str) -> Any:
+        """`lookup('env' | 'file' | 'template', name)`."""
+        kind = kind.removeprefix("ansible.builtin.")
+        if kind == "env":
+            return os.environ.get(name, "")
+        if kind == "file":
+            return filters.lookup_file(name, self.search)
+        if kind == "template":
+            return self.file(name, context.parent[_SCOPE])
+        raise filters.FilterFailed(f"lookup: {kind!r} is not supported (env, file, template)")
 
     def value(self, raw: Any, scope: Scope) -> Any:
         """`raw` with every template in it evaluated. Raises TemplateFailed."""

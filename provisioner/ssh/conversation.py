@@ -40,7 +40,7 @@ class Operation:
     """One call of a task module on a host.
 
     `keep_going`: a failure doesn't stop what was sent behind it. `exclusive`: take the host's
-    lock for just this operation. `blobs` maps SHA-256 to the local file or the bytes that the host may ask for.
+    lock for just this operation. `blobs` maps SHA-256 to content that the host may ask for.
     """
 
     module: str
