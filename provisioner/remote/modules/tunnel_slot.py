@@ -41,6 +41,7 @@ PORT = 6443  # the gateway dials no other
 KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ssh-rsa")
 WORKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 TARGET = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+NEW_KEY = "(new key)"
 LOOPBACK = ("127.0.0.1", "localhost")
 KEYS_MODE = 0o644  # sshd reads the file as the tunnel user
 END_WAIT = 5.0
@@ -82,7 +83,9 @@ class Slot:
 
     def present(self) -> str:
         """Entry, address, key, in this order: each step is safe to be the last."""
-        key = public_key(self.arguments["public_key"] or "")
+        text = (self.arguments["public_key"] or "").strip()
+        # a check of a new worker comes before there is a key
+        key = NEW_KEY if self.check and not text else public_key(text)
         targets = permitted(self.arguments["permit_open"])
         self._refuse_shared_key(key)
         old = self.slots.get(self.worker, {})

@@ -172,6 +172,11 @@ def test_check_changes_nothing(run: Runner) -> None:
     assert run.ip.lo and run.lines()
 
 
+def test_check_of_a_worker_that_has_no_key_yet(run: Runner) -> None:
+    result = run(check=True, public_key="")
+    assert result["changed"] and tunnel_slot.NEW_KEY in result["diff"]["after"]
+
+
 @pytest.mark.parametrize("worker", ["", "w 1", "w1\nssh-rsa", "-w", 'w"', "w1,x", "a" * 254])
 def test_bad_names(run: Runner, worker: str) -> None:
     with pytest.raises(ModuleFailed, match="no name for a worker"):
