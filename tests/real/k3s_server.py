@@ -16,29 +16,13 @@ from typing import Any
 import requests
 from real_servers import running
 
+from provisioner import paths
+
 READY_SECONDS = 150
 JOBS = "/apis/batch/v1/namespaces/default/jobs"
 PODS = "/api/v1/namespaces/default/pods"
-MANIFEST = """\
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: b9prov-gateway, namespace: default}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: b9prov-gateway, namespace: default}
-rules:
-- {apiGroups: [batch], resources: [jobs], verbs: [create, get, list, delete]}
-- {apiGroups: [""], resources: [pods], verbs: [list]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: b9prov-gateway, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: b9prov-gateway}
-subjects: [{kind: ServiceAccount, name: b9prov-gateway, namespace: default}]
-"""
+MANIFEST = (paths.data_dir("templates") / "k3s-gateway-access.yaml.j2").read_text()
 TOKEN_SECRET = """\
----
 apiVersion: v1
 kind: Secret
 metadata:
@@ -67,7 +51,7 @@ class K3s:
             f"data-dir: {self.folder / 'data'}\nwrite-kubeconfig: {self.kubeconfig}\n"
             'write-kubeconfig-mode: "0600"\nnode-name: w1\ndisable:\n  - traefik\n'
         )
-        self.deploy("b9prov", MANIFEST + TOKEN_SECRET.replace("NAME", "b9prov-gateway-token"))
+        self.deploy("b9prov", MANIFEST)
 
     def deploy(self, name: str, text: str) -> None:
         """Put a manifest where k3s picks it up."""

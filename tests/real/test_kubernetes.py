@@ -150,3 +150,19 @@ def test_a_restart_keeps_token_and_jobs_and_an_end_leaves_nobody(
     with server.running():
         assert server.token() == token
         assert server.call("GET", f"{JOBS}/kept", token).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["real", "standins"])
+def test_a_killed_k3s_comes_back(
+    kind: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    mirror: Mirror = request.getfixturevalue(kind)
+    server = K3s(mirror.file("k3s"), tmp_path_factory.mktemp("killed") / kind, 7444)
+    with server.running() as process:
+        eventually(lambda: server.token() != "", "the Secret has a token")
+        token = server.token()
+        process.kill()
+        process.wait()
+        eventually(lambda: not accepts("127.0.0.1", 7444), "its parts have ended too")
+    with server.running():
+        assert server.call("GET", JOBS, token).status_code == 200

@@ -14,6 +14,7 @@ from typing import Union
 CONFIG = Path("/etc/rancher/k3s/config.yaml")
 KUBECONFIG = Path("/etc/rancher/k3s/k3s.yaml")
 DATA = Path("/var/lib/rancher/k3s")
+_WILDCARDS = ("0.0.0.0", "::")
 
 Value = Union[str, "list[str]"]
 
@@ -84,7 +85,7 @@ class Server:
     @property
     def url(self) -> str:
         """The API as this machine reaches it."""
-        wildcard = self.bind_address in ("0.0.0.0", "::", "")
+        wildcard = self.bind_address in _WILDCARDS
         return f"https://{'127.0.0.1' if wildcard else self.bind_address}:{self.port}"
 
 
@@ -138,7 +139,8 @@ def serving_certificate(server: Server) -> tuple[Path, Path]:
     server.tls.chmod(0o700)
     names = {"localhost", server.node_name, "kubernetes.default.svc"}
     addresses = {"127.0.0.1"}
-    for name in (*server.tls_san, server.bind_address):
+    bound = () if server.bind_address in _WILDCARDS else (server.bind_address,)
+    for name in (*server.tls_san, *bound):
         (addresses if _is_address(name) else names).add(name)
     san = ",".join([f"DNS:{n}" for n in sorted(names)] + [f"IP:{a}" for a in sorted(addresses)])
     openssl(

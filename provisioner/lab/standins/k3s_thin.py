@@ -6,6 +6,7 @@ start and runs them. It is not k3s: there is no kubelet, so there is no node and
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -81,6 +82,15 @@ def _settle(part: Path, home: Path) -> None:
             raise
 
 
+_libc = ctypes.CDLL(None)
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+
+
+def _die_with_parent() -> None:
+    """A k3s that is killed takes its parts with it, since they are threads of one process."""
+    _libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+
+
 class Programs:
     """The running programs, in the order of their start."""
 
@@ -92,7 +102,8 @@ class Programs:
         # etcd and the API server would tell systemd that they are ready, for all of us.
         environment = {k: v for k, v in os.environ.items() if k != "NOTIFY_SOCKET"}
         command = (str(self._folder / name), *flags)
-        self._running.append(subprocess.Popen(command, env=environment))
+        program = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
+        self._running.append(program)
 
     def check(self) -> None:
         """Refuse to go on without one of them, as k3s ends when one of its parts does."""
