@@ -16,6 +16,7 @@ CAPTURE_LIMIT = 4 * 1024 * 1024
 """Bytes kept of each of stdout and stderr: the beginning and the end, the middle goes."""
 
 _CHUNK = 65536
+_REAP_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,12 @@ def run(
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=_REAP_TIMEOUT)
     seconds = time.monotonic() - started
-    return Outcome(child.returncode, captured[0].text(), captured[1].text(), seconds, not finished)
+    # one that hangs in the kernel (a broken driver) doesn't even die of SIGKILL
+    rc = -signal.SIGKILL if child.returncode is None else child.returncode
+    return Outcome(rc, captured[0].text(), captured[1].text(), seconds, not finished)
 
 
 def kill_group(pid: int) -> None:

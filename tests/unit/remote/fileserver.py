@@ -36,7 +36,7 @@ def serving(behaviour: Behaviour) -> Iterator[str]:
         def do_GET(self) -> None:
             wanted = self.headers.get("Range") or ""
             behaviour.asked.append((self.path, wanted))
-            content = behaviour.content.get(self.path)
+            content = behaviour.content.get(self.path.partition("?")[0])
             if content is None:
                 self.send_error(404)
                 return
