@@ -19,7 +19,7 @@ from provisioner.playbook.templating import Templar, TemplateFailed
 
 TemplarFor = Callable[[Play, Task], Templar]
 
-_GLOBALS = frozenset({"range", "dict", "lookup", "cycler", "joiner", "namespace", "lipsum"})
+_GLOBALS = frozenset({"range", "dict", "lookup", "cycler", "joiner", "namespace", "lipsum", "now"})
 _MAGIC = frozenset({"playbook_dir", "role_path", "role_name", "ansible_facts", "hostvars"})
 _BARE = ("when", "until", "changed_when", "failed_when")
 

@@ -165,6 +165,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "hash": digest,
     "quote": lambda value: shlex.quote(str(value)),
     "ternary": ternary,
+    "zip": lambda *lists: [list(items) for items in zip(*lists, strict=False)],
     "mandatory": mandatory,
 }
 

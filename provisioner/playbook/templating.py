@@ -6,6 +6,7 @@ import functools
 import os
 import traceback
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ class Templar:
         environment.filters.update(filters.FILTERS)
         environment.tests.update(filters.TESTS)
         environment.globals["lookup"] = self._lookup
+        environment.globals["now"] = _now
         environment.globals["__templar__"] = self
         return environment
 
@@ -150,6 +152,11 @@ class Templar:
         with _Explained():
             source = "{{ " + text + " }}" if expression else text
             return self._values.parse(source)
+
+
+def _now(utc: bool = False) -> datetime:
+    """The controller's clock, as Ansible's `now()`."""
+    return datetime.now(timezone.utc if utc else None)
 
 
 class _Explained:
