@@ -23,6 +23,7 @@ DEFAULT_REGISTRY = "registry.ollama.ai"
 MAX_BODY = 1 << 20
 MODEL_BYTES = 4 << 20  # what a pull claims to fetch; nothing of that size is kept
 PULL_STEPS = 4
+_PATHS = {"/", *(f"/api/{n}" for n in "version tags ps pull show generate delete".split())}
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]*")
 
 Json = dict[str, Any]
@@ -170,7 +171,7 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path in answers:
             self._json(200, answers[self.path]())
         else:
-            self._send(404, b"404 page not found", "text/plain")
+            self._unknown_path()
 
     do_HEAD = do_GET
 
@@ -185,7 +186,7 @@ class Handler(BaseHTTPRequestHandler):
     def _guarded(self, actions: dict[str, Callable[[Json, str], None]]) -> None:
         action = actions.get(self.path)
         if action is None:
-            return self._send(404, b"404 page not found", "text/plain")
+            return self._unknown_path()
         name = ""
         try:
             body = self._body()
@@ -196,6 +197,11 @@ class Handler(BaseHTTPRequestHandler):
             self._json(404, {"error": f"model '{name}' not found"})
         except ValueError as error:
             self._json(400, {"error": str(error)})
+
+    def _unknown_path(self) -> None:
+        if self.path in _PATHS:
+            return self._send(405, b"405 method not allowed", "text/plain")
+        self._send(404, b"404 page not found", "text/plain")
 
     def _pull(self, body: Json, name: str) -> None:
         self._stream(pull(self.store, name), body)
