@@ -53,8 +53,8 @@ def _usage_message(error: click.ClickException) -> str:
 def _explanation(error: BaseException) -> str:
     """What an error that is not about the input says to the user."""
     if isinstance(error, _known()):
-        message, advice = str(getattr(error, "message", error)), getattr(error, "advice", "")
-        return f"{message} ({advice})" if advice and advice not in message else message
+        text, advice = str(error), getattr(error, "advice", "")
+        return f"{text} ({advice})" if advice and advice not in text else text
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror} (set {DEBUG_VARIABLE}=1 for the traceback)"
@@ -64,10 +64,11 @@ def _explanation(error: BaseException) -> str:
 
 def _known() -> tuple[type[Any], ...]:
     """Errors with advice; imported here because only a failing command pays for it."""
+    from provisioner.gateway.errors import GatewayError
     from provisioner.lab.machine import LabError
     from provisioner.ssh.connect import Unreachable
 
-    return (LabError, Unreachable)
+    return (GatewayError, LabError, Unreachable)
 
 
 def _one_line(text: str) -> str:

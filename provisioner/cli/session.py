@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from provisioner.engine.events import Event, Sink
 from provisioner.engine.run import Options, Run
 from provisioner.engine.tags import TagFilter
 from provisioner.inventory import Inventory
-from provisioner.paths import cache_dir, data_dir
+from provisioner.paths import cache_dir, data_dir, state_dir
 from provisioner.playbook.loader import Loader
 from provisioner.playbook.model import Playbook
 
@@ -30,6 +31,8 @@ class Session:
 
     def run(self, sink: Sink) -> Run:
         """A run, not yet begun, that tells `sink`."""
+        # What paramiko logs, tracebacks and all, comes back as errors with a reason.
+        logging.getLogger("paramiko").addHandler(logging.NullHandler())
         return Run(self.playbook, self.inventory, self.options, sink)
 
 
@@ -49,6 +52,7 @@ def open_session(request: Request, playbook: Path, magic: dict[str, Any]) -> Ses
             extra=extra,
             magic={
                 "b9prov_version": __version__,
+                "b9prov_state_dir": str(state_dir()),
                 "b9prov_controller_time": time.time(),
                 **magic,
             },
