@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 _PREPARE = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; '
@@ -19,7 +20,9 @@ def wrap(name: str, script: str, argv: list[str], record: Path) -> list[str]:
     The groups made by hand are listed in the file `record`, for `remove`.
     """
     if Path("/run/systemd/system").is_dir():
-        scope = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={name}"]
+        # A name of its own each time: systemd may not have let go of an ended scope's yet.
+        unit = f"--unit={name}-{secrets.token_hex(3)}"
+        scope = ["systemd-run", "--scope", "--quiet", "--collect", unit]
         return [*scope, "--property=Delegate=yes", "sh", "-c", script, name, *argv]
     groups = [_make(parent, name) for parent in _own_groups()]
     record.write_text("".join(f"{group}\n" for group in groups))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner import paths
-from provisioner.lab import files, gateway_host, mirror
+from provisioner.lab import cgroups, files, gateway_host, mirror
 from provisioner.lab.host import Host
 from provisioner.lab.inventory import inventory_text
 from provisioner.lab.machine import LabError, locked, remove_tree, require_machine, write_file
@@ -182,6 +182,7 @@ def lab_down(name: str = "default", *, progress: Progress = lambda _: None) -> b
         _each(lab.hosts, Host.destroy)
         if process := Process.recorded(_mirror_record(lab)):
             process.end()
+        cgroups.remove(lab.directory / "mirror.cgroups")
         lab.network.down()
         remove_tree(lab.directory)
         return True
@@ -239,7 +240,10 @@ def _ensure_mirror(lab: Lab) -> None:
         return
     serve = [sys.executable, "-I", mirror.__file__, "--directory", str(lab.artifacts_dir)]
     serve += ["--bind", lab.network.controller, "--port", str(mirror.PORT)]
-    launch(serve, record=_mirror_record(lab), log=lab.directory / "mirror.log")
+    # In a group of its own, it does not end with the service or session that started it.
+    name, groups = f"{lab.network.bridge}-mirror", lab.directory / "mirror.cgroups"
+    argv = cgroups.wrap(name, 'exec "$@"', serve, groups)
+    launch(argv, record=_mirror_record(lab), log=lab.directory / "mirror.log")
     if not wait_listening(lab.network.controller, mirror.PORT, seconds=10):
         raise LabError("the mirror does not start", f"see {lab.directory / 'mirror.log'}")
 

@@ -29,6 +29,11 @@ PACKAGES = (
     "curl",
 )
 _UNREAD = ("doc", "man", "info", "locale")
+# When we are killed, all processes of the build die with us, and their mounts go with them.
+_CONFINED = (
+    *("setpriv", "--pdeathsig=KILL"),
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+)
 _BUILD_SECONDS = 1800.0
 
 # `$1` is the new root. Host keys go because every host gets its own; apt's proxy because it is
@@ -88,17 +93,8 @@ def _build(directory: Path) -> None:
     apt_options = directory.with_name("apt.conf")
     write_file(apt_options, _download_options(), mode=0o600)
     with open(log, "w") as output:
-        # In a mount namespace of its own, a killed build leaves no mounts on this machine either.
         done = subprocess.run(
-            [
-                "unshare",
-                "--mount",
-                "mmdebstrap",
-                *_options(apt_options),
-                SUITE,
-                str(half),
-                *_sources(),
-            ],
+            [*_CONFINED, "mmdebstrap", *_options(apt_options), SUITE, str(half), *_sources()],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from provisioner import paths
+from provisioner.inventory import load_inventory
 from provisioner.lab import Host, Lab, LabError, lab_down, lab_status, lab_up
 from provisioner.lab.machine import mounted_under
 from provisioner.lab.processes import running
@@ -162,9 +162,10 @@ def test_the_inventory_names_every_worker_and_keeps_the_token_out(lab: Lab) -> N
     token = lab.admin_token_path.read_text().strip()
     assert token not in text
     assert lab.admin_token_path.stat().st_mode & 0o777 == 0o600
-    data = yaml.safe_load(text.replace("!file ", ""))
-    assert list(data["hosts"]) == ["w1", "w2", "w3"]
-    assert data["gateway"]["host_key"] == lab.gateway.host_key
+    inventory = load_inventory(lab.inventory_path)
+    assert list(inventory.hosts) == ["w1", "w2", "w3"]
+    assert inventory.hosts["w2"].host_key == lab.host("w2").host_key
+    assert inventory.hosts["w1"].variables["artifacts"]["mirror"] == lab.mirror_url
 
 
 def test_the_mirror_serves_ranges_to_hosts(lab: Lab) -> None:
