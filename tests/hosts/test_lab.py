@@ -16,11 +16,10 @@ import pytest
 
 from provisioner import paths
 from provisioner.inventory import load_inventory
-from provisioner.lab import Host, Lab, LabError, lab_down, lab_status, lab_up
+from provisioner.lab import Host, Lab, LabError, lab_down, lab_names, lab_status, lab_up
 from provisioner.lab.machine import mounted_under
 from provisioner.lab.processes import running
 
-OTHER = "test-other"
 LABS = paths.state_dir() / "lab"
 
 
@@ -35,25 +34,30 @@ def ssh(lab: Lab, host: Host, *words: str, timeout: int = 3) -> subprocess.Compl
     return subprocess.run([*argv, *words], capture_output=True, text=True, timeout=30)
 
 
-def traces() -> set[str]:
-    """All that labs have on this machine: mounts, processes, links, control groups, files."""
-    found = {f"mount {point}" for point in mounted_under(LABS)}
-    found |= {f"process {p.pid}" for p in running() if str(LABS) in " ".join(p.arguments())}
-    links = (link.name for link in Path("/sys/class/net").iterdir())
-    found |= {f"link {name}" for name in links if name.startswith(("b9lab", "vb-"))}
+def strays() -> list[str]:
+    """What of labs is on this machine that belongs to none of the labs there are."""
+    found = [f"mount {point}" for point in mounted_under(LABS)]
+    found += [f"process {p.pid} {' '.join(p.arguments())}" for p in running()]
+    found = [line for line in found if f"{LABS}/" in line]
+    found += [f"link {link.name}" for link in Path("/sys/class/net").iterdir()]
     places = (Path("/sys/fs/cgroup"), Path("/run/systemd/nspawn"))
-    found |= {str(path) for place in places for path in place.rglob("b9lab*")}
-    return found | {str(path) for path in LABS.iterdir() if path.is_dir()}
+    found += [f"group {path}" for place in places for path in place.rglob("b9lab*")]
+    found += [f"files {path}/" for path in LABS.iterdir() if path.is_dir()]
+    labs = [Lab.load(name) for name in lab_names()]
+    known = [f"{lab.directory}/" for lab in labs] + [f"{lab.network.bridge}-" for lab in labs]
+    known += [f"link {lab.network.bridge}" for lab in labs]
+    ours = [line for line in found if "b9lab" in line or f"{LABS}/" in line]
+    return [line for line in ours if not any(mark in line for mark in known)]
 
 
 @pytest.fixture
 def other(lab: Lab) -> Iterator[str]:
-    """The name of a second lab; taking it down must leave what was there before it."""
-    lab_down(OTHER)
-    before = traces()
-    yield OTHER
-    lab_down(OTHER)
-    assert traces() == before
+    """The name of a second lab; when it is taken down nothing of it may stay."""
+    name = f"{lab.name}-other"
+    lab_down(name)
+    yield name
+    lab_down(name)
+    assert strays() == []
 
 
 def test_every_host_answers_ssh_with_its_recorded_key_and_lets_sudo_through(lab: Lab) -> None:
