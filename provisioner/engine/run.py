@@ -141,7 +141,9 @@ class Run:
             **self.options.magic,
         }
         settings = {**host.variables, "gateway": self._gateway_settings()}
-        return HostState(host, HostVars(host.name, settings, dict(self.options.extra), magic=magic))
+        # the inventory has them already merged with what they override in part
+        extra = {name: settings.get(name, value) for name, value in self.options.extra.items()}
+        return HostState(host, HostVars(host.name, settings, extra, magic=magic))
 
     def _gateway_settings(self) -> dict[str, Any]:
         """What playbooks see as `gateway`."""
