@@ -147,7 +147,7 @@ def status(arguments: list[str]) -> int:
     if flags.switches.get("json"):
         print(json.dumps(state or {"schema": 1, "state": "absent", "running": False}))
     elif state is None:
-        print("no b9agent has run here since boot")
+        print("no b9agent runs here")
     else:
         running = "" if state["running"] else " (not running any more)"
         print(f"state           {state.get('state')} since {age(state['since'])}{running}")
