@@ -39,6 +39,8 @@ ADMIN_ADVICE = "gateway.admin_token must be the cluster admin's token of this ga
 def run(arguments: dict[str, Any], context: Context) -> Result:
     """Make sure the worker has a machine whose token the gateway accepts, or has none."""
     path = Path(arguments["state_file"])
+    if arguments["state"] == "absent" and not path.exists():
+        return {"changed": False, "machine_id": ""}
     with (
         nullcontext()
         if context.check

@@ -53,6 +53,8 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
     if not WORKER.fullmatch(arguments["worker"]):
         raise ModuleFailed(f"{arguments['worker']!r} is no name for a worker")
     path = Path(arguments["state_file"])
+    if arguments["state"] == "absent" and not path.exists():
+        return {"changed": False, "address": ""}
     with (
         nullcontext() if context.check else statefile.locked(path, f"slot of {arguments['worker']}")
     ):

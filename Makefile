@@ -1,0 +1,64 @@
+# make demo   a lab of real Debian hosts on this machine, taken to ready and put through faults
+# make test   everything that CI runs: lint, types, unit, contract, host and real tests
+# Both set up what they need (apt packages, .venv, Go modules) on a fresh Debian machine.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+APT_PACKAGES := systemd-container mmdebstrap iproute2 openssh-client openssh-server sudo \
+	python3-venv ca-certificates openssl
+APT_PACKAGES_REAL := etcd-server gcc libc6-dev g++
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
+MIN_GO := 1.24
+
+.PHONY: demo test setup setup-apt setup-real lint unit contract hosts real bench clean
+
+demo: setup
+	$(SUDO) $(VENV)/bin/b9prov demo
+
+test: setup setup-real lint unit contract hosts real
+
+setup: setup-apt $(VENV)/.installed
+
+setup-apt:
+	@missing=$$(for p in $(APT_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  command -v apt-get >/dev/null || { echo "b9prov's lab needs a Debian machine; missing: $$missing"; exit 1; }; \
+	  $(SUDO) true || { echo "missing: $$missing (install them as root, or allow sudo)"; exit 1; }; \
+	  $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
+setup-real: setup-apt
+	@missing=$$(for p in $(APT_PACKAGES_REAL); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+	@command -v go >/dev/null || { echo "the real servers are built with Go $(MIN_GO) or newer: install it and put it on PATH"; exit 1; }
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q -e '.[dev]'
+	touch $@
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+unit: setup
+	$(VENV)/bin/pytest -q tests/unit
+
+contract: setup
+	$(VENV)/bin/pytest -q tests/contract
+
+hosts: setup
+	$(SUDO) $(VENV)/bin/pytest -q tests/hosts
+
+real: setup setup-real
+	$(SUDO) $(VENV)/bin/pytest -q tests/real
+
+bench: setup
+	$(SUDO) $(VENV)/bin/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
