@@ -8,7 +8,8 @@ from typing import Any
 
 from provisioner.engine.events import HostSummary
 from provisioner.inventory import Host
-from provisioner.playbook.scope import HostVars
+from provisioner.playbook.model import Play, Task
+from provisioner.playbook.scope import HostVars, Layer, Scope
 
 
 @dataclass
@@ -28,6 +29,16 @@ class HostState:
     def alive(self) -> bool:
         """Whether later plays may go on with the host."""
         return self.summary.well
+
+    def scope(self, play: Play, task: Task, loop: Mapping[str, Any]) -> Scope:
+        """The variables of a task here; `loop` holds the loop's variables."""
+        role = task.role
+        layers = (role.params, role.vars, role.defaults) if role else ({}, {}, {})
+        scope = self.vars.scope(play.vars, task.vars, layers, loop)
+        if role is None:
+            return scope
+        magic = {"role_path": str(role.path), "role_name": role.name}
+        return scope.over(Layer(magic, False))
 
 
 class HostVarsView(Mapping[str, Any]):

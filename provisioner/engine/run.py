@@ -90,7 +90,7 @@ class Run:
         defined = {
             name: {*known.settings, *known.extra, *known.magic} for name, known in scopes.items()
         }
-        check_playbook(self.playbook, defined, self._templar)
+        check_playbook(self.playbook, defined, self.templar)
 
     def execute(self) -> RunFinished:
         """Run all plays; the outcome of every host is in the last event, which is returned."""
@@ -222,7 +222,7 @@ class Run:
         return Setting(
             play=play,
             pool=self.pool,
-            templar_for=lambda task: self._templar(play, task),
+            templar_for=lambda task: self.templar(play, task),
             find_host=self._find_host,
             emit=self._emit,
             tags=self.options.tags,
@@ -231,7 +231,8 @@ class Run:
             interrupted=self._interrupted,
         )
 
-    def _templar(self, play: Play, task: Task | None) -> Templar:
+    def templar(self, play: Play, task: Task | None) -> Templar:
+        """The templar that finds the files of a task."""
         search = template_search(self.options.template_dirs, play, task)
         return self._templars.setdefault(search, Templar(list(search)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,7 +86,7 @@ class Strand:
         if self.setting.interrupted.is_set():
             raise Stopped
         self._settle_ready()
-        scope = self._scope(task, {})
+        scope = self.host.scope(self.play, task, {})
         registered: Later
         if task.loop is None:
             registered = self._start(task, scope, Group(1))
@@ -103,7 +103,7 @@ class Strand:
 
     def _item(self, task: Task, item: Any, group: Group) -> Outcome:
         loop = {task.loop_var: item}
-        return self._start(task, self._scope(task, loop), group, loop)
+        return self._start(task, self.host.scope(self.play, task, loop), group, loop)
 
     def _items(self, task: Task, scope: Scope) -> list[Any]:
         try:
@@ -353,13 +353,6 @@ class Strand:
 
     def _templar(self, task: Task | None) -> Templar:
         return self.setting.templar_for(task)
-
-    def _scope(self, task: Task, loop: Mapping[str, Any]) -> Scope:
-        role = task.role
-        layers = (role.params, role.vars, role.defaults) if role else ({}, {}, {})
-        magic = {"role_path": str(role.path), "role_name": role.name} if role else {}
-        scope = self.host.vars.scope(self.play.vars, task.vars, layers, loop)
-        return scope.over(Layer(magic, False)) if magic else scope
 
 
 def _named(task: Task, templar: Templar, scope: Scope) -> str:

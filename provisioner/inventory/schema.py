@@ -54,20 +54,16 @@ class K3s(Section):
 class Artifacts(Section):
     mirror: f.Url | None = _key(None, "base URL of the pinned files, asked before the vendor")
     dir: f.AbsolutePath | None = _key(None, "directory on the host that holds them already")
-    push: f.Boolean = _key(False, "the controller sends them (host without internet)")
 
 
 class Nvidia(Section):
     driver_min: f.Word = _key("525.60.13", "oldest driver that will do")
-    install_toolkit: f.Boolean = _key(True, "install NVIDIA's container toolkit when it is missing")
 
 
 class Agent(Section):
     keepalive_interval: Annotated[int, f.whole(1, 240)] = _key(
         60, "seconds between keepalives; the gateway forgets after 300"
     )
-    control_host: f.Ip = _key("127.0.0.1", "address of its control API and metrics")
-    control_port: f.Port = _key(9999, "port of its control API and metrics")
 
 
 class Tunnel(Section):
@@ -100,7 +96,7 @@ class Settings(Section):
     ollama: Ollama = _section(Ollama, "inference server")
     k3s: K3s = _section(K3s, "the Kubernetes that the gateway drives")
     artifacts: Artifacts = _section(Artifacts, "where Ollama's and k3s's files come from")
-    nvidia: Nvidia = _section(Nvidia, "driver and container toolkit")
+    nvidia: Nvidia = _section(Nvidia, "what the driver must be")
     agent: Agent = _section(Agent, "registration and keepalive")
     tunnel: Tunnel = _section(Tunnel, "SSH tunnel between worker and gateway host")
     preflight: Preflight = _section(Preflight, "what a host must have before anything is changed")
