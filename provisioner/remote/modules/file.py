@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -90,12 +89,11 @@ def _directory(
 def _make_directories(path: str, arguments: dict[str, Any]) -> None:
     """Like mkdir -p, but every directory made gets the attributes, as Ansible does."""
     missing = []
-    while path and not os.path.isdir(path):
+    while path and not os.path.lexists(path):
         missing.append(path)
         path = os.path.dirname(path.rstrip("/"))
     for directory in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(directory)
+        os.makedirs(directory, exist_ok=True)
         files.set_attributes(directory, arguments, check=False)
 
 
@@ -150,13 +148,12 @@ def _link(
     path: str, had: str, arguments: dict[str, Any], context: Context
 ) -> tuple[bool, _Attributes]:
     source = arguments["src"]
-    if source is None and had == "link":
-        source = os.readlink(path)
-    if source is None:
+    if source is None and had != "link":
         raise ModuleFailed("src is required for creating new symlinks", path=path)
     base = path if had == "directory" else os.path.dirname(path)
-    target = os.path.join(base, source)
-    if not (os.path.exists(target) or arguments["force"] or context.check):
+    target = os.path.join(base, source or os.readlink(path))
+    # in check mode an earlier task may be the one that would make the source
+    if source and not (os.path.exists(target) or arguments["force"] or context.check):
         raise ModuleFailed(
             "src file does not exist, use 'force=yes' if you really want to create the link: "
             + target,
@@ -164,7 +161,7 @@ def _link(
             src=source,
         )
     _may_replace(path, had, arguments)
-    changed = had != "link" or os.readlink(path) != source
+    changed = had != "link" or (source is not None and os.readlink(path) != source)
     difference: _Attributes = ({}, {})
     if changed:
         if had == "link":
