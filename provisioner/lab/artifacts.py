@@ -75,21 +75,6 @@ def build_real(dest: Path, cache: Path, progress: Progress) -> Manifest:
     return _finish(dest, manifest)
 
 
-def inventory_pins(folder: Path) -> dict[str, dict[str, str]]:
-    """The `ollama` and `k3s` variables that make `up` install what lies in a mirror's folder.
-
-    They are for hosts of this machine's architecture; empty when nothing was built there yet.
-    """
-    if not (folder / MANIFEST).exists():
-        return {}
-    manifest: Manifest = yaml.safe_load((folder / MANIFEST).read_text())
-    wanted = {name: manifest[f"{name}-{real_builds.arch()}"] for name in ("ollama", "k3s")}
-    return {
-        name: {"version": entry["version"], "sha256": entry["sha256"]}
-        for name, entry in wanted.items()
-    }
-
-
 def _add(manifest: Manifest, dest: Path, name: str, version: str, arch: str, data: bytes) -> None:
     """Place one artifact where the roles look for it."""
     if name == "ollama":

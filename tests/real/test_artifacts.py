@@ -27,13 +27,6 @@ def test_the_manifest_says_what_lies_there(kind: str, request: pytest.FixtureReq
         assert hashlib.sha256(data).hexdigest() == entry["sha256"]
 
 
-def test_the_pins_for_an_inventory_are_those_of_the_manifest(real: Mirror, tmp_path: Path) -> None:
-    pins = artifacts.inventory_pins(real.folder)
-    assert pins["k3s"]["version"] == "v1.33.4+b9thin"
-    assert pins["ollama"]["sha256"] == hashlib.sha256(real.file("ollama").read_bytes()).hexdigest()
-    assert artifacts.inventory_pins(tmp_path) == {}
-
-
 @pytest.mark.parametrize(
     ("kind", "ollama", "k3s"),
     [
