@@ -150,6 +150,7 @@ class Task:
             "machine_id": entry["machine_id"],
             "machine_token": entry["machine_token"],
             "pool": entry["pool"],
+            "_secrets": ["machine_token"] if entry["machine_token"] != NEW else [],
         }
 
     def _save(self) -> None:
