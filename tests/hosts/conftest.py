@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from driver import Driver
 
-from provisioner.lab import Host, Lab, check_machine, lab_down, lab_up
+from provisioner.lab import Host, Lab, artifacts_dir, check_machine, lab_down, lab_up
+from provisioner.lab.artifacts import build_standins
 
 WORKERS = 3
 # Two test runs at the same time on one machine need two names.
@@ -27,6 +29,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         except BlockingIOError:
             pytest.skip(f"another test run uses the lab {LAB_NAME}: set B9_TEST_LAB to a free name")
         lab_down(LAB_NAME)
+        build_standins(artifacts_dir())
         try:
             yield lab_up(LAB_NAME, WORKERS, progress=print)
         finally:
@@ -53,3 +56,17 @@ def controller_env(tmp_path: Path) -> dict[str, str]:
     """The environment for a `b9prov` process: no terminal, no ssh agent, records in `tmp_path`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SSH_", "B9_", "FORCE_"))}
     return {**kept, "XDG_STATE_HOME": str(tmp_path / "state"), "TERM": "dumb", "NO_COLOR": "1"}
+
+
+@pytest.fixture(scope="module")
+def driver(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Driver:
+    """A controller with a home of its own, without anything known of any host."""
+    return Driver(lab, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def ready(driver: Driver) -> Driver:
+    """All workers are as `up` leaves new hosts; tests leave them so."""
+    driver.lab.reset_all()
+    driver.up()
+    return driver
