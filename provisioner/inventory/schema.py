@@ -35,6 +35,7 @@ class Ollama(Section):
     host: f.Ip = _key("127.0.0.1", "address it listens on")
     port: f.Port = _key(11434, "port it listens on")
     models: list[f.Word] = _key([], "models to pull")
+    insecure: f.Boolean = _key(False, "pull from registries without TLS, such as one on the LAN")
     models_dir: f.AbsolutePath | None = _key(
         None, "where models are kept; null: Ollama's own place"
     )

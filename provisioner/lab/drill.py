@@ -75,12 +75,14 @@ def kill_tunnel(lab: Lab, worker: str, address: str) -> float:
 
 def reboot(lab: Lab, worker: str, machine: Machine) -> float:
     """Reboot the worker; seconds until its agent keeps alive and its tunnel works again."""
-    started, since = time.monotonic(), time.time()
-    lab.host(worker).reboot()
+    host, started = lab.host(worker), time.monotonic()
+    host.reboot()
+    leader = host.leader()
+    booted = int(time.time() - leader.seconds()) if leader else 0
 
     def ready() -> bool:
         shown = _listed(lab).get(machine.id, {})
-        return shown.get("status") == "ready" and int(shown["lastKeepalive"] or 0) > since
+        return shown.get("status") == "ready" and int(shown["lastKeepalive"] or 0) >= booted
 
     _wait(ready, _READY_SECONDS, lambda: f"{worker} is not ready again: {_listed(lab)}")
     _reach(lab, worker, machine.address, _TUNNEL_SECONDS)

@@ -16,7 +16,14 @@ from provisioner import paths
 from provisioner.lab import cgroups, files, gateway_host, mirror
 from provisioner.lab.host import Host
 from provisioner.lab.inventory import inventory_text
-from provisioner.lab.machine import LabError, locked, remove_tree, require_machine, write_file
+from provisioner.lab.machine import (
+    LabError,
+    allow_inotify,
+    locked,
+    remove_tree,
+    require_machine,
+    write_file,
+)
 from provisioner.lab.network import Network, free_number, wait_listening
 from provisioner.lab.processes import Process, launch
 from provisioner.lab.rootfs import ensure_rootfs, remove_unused
@@ -151,6 +158,7 @@ def lab_up(
 ) -> Lab:
     """Bring a lab up, with at least so many workers; what is there already stays as it is."""
     require_machine()
+    allow_inotify(progress)
     _check_name(name)
     rootfs = ensure_rootfs(progress)
     with _lab_lock(name):

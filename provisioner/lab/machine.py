@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ APT_PACKAGES = (
     "iproute2",
     "openssh-client",
 )
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_WANTED = 1024
 _COMMANDS = ("systemd-nspawn", "mmdebstrap", "ip", "ssh-keygen", "nsenter", "mount")
 
 
@@ -49,6 +51,17 @@ def require_machine() -> None:
     """Raise a LabError with everything that `check_machine` finds."""
     if missing := check_machine():
         raise LabError("; ".join(missing))
+
+
+def allow_inotify(progress: Callable[[str], None]) -> None:
+    """Raise the kernel's limit on inotify handles, of which each host's systemd takes several.
+
+    Debian's 128 for all of root's processes is used up by about seven labs; a host then dies
+    while booting. The limit is back to its default after a reboot.
+    """
+    if int(INOTIFY.read_text()) < INOTIFY_WANTED:
+        progress(f"raising fs.inotify.max_user_instances to {INOTIFY_WANTED} until the next boot")
+        INOTIFY.write_text(f"{INOTIFY_WANTED}\n")
 
 
 def command(argv: Sequence[str | Path], *, timeout: float = 60) -> str:

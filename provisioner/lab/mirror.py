@@ -21,6 +21,12 @@ class RangeHandler(SimpleHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
+    def end_headers(self) -> None:
+        """Send a model blob's Location: Ollama reads it on the first answer, redirect or not."""
+        if "/blobs/" in self.path:
+            self.send_header("Location", self.path)
+        super().end_headers()
+
     def send_head(self) -> Any:
         """Answer a GET or HEAD up to the body; a single satisfiable range gets just that part."""
         path = Path(self.translate_path(self.path))
