@@ -46,7 +46,8 @@ def up(workers: int, name: str, real: bool) -> None:
     """Boot a lab, or what is missing of it."""
     running = boot(name, workers, real)
     path = shlex.quote(str(running.inventory_path))
-    click.echo(f"lab {name}: {workers} workers and a gateway host; inventory: {path}")
+    names = ", ".join(host.name for host in running.hosts)
+    click.echo(f"lab {name} is up: {names}; its inventory is {path}")
     click.echo(f"next: b9prov up {path}")
 
 
@@ -87,10 +88,10 @@ def boot(name: str, workers: int, real: bool) -> Lab:
     """Bring a lab up, with what its mirror serves. Raises LabError."""
     require_machine()
     if real:
-        build_real(artifacts_dir(), cache_dir() / "real", say)
+        build_real(artifacts_dir("real"), cache_dir() / "real", say)
     else:
         build_standins(artifacts_dir())
-    return lab_up(name, workers, progress=say)
+    return lab_up(name, workers, progress=say, artifacts="real" if real else "light")
 
 
 def render(columns: tuple[str, ...], rows: list[dict[str, Any]], kind: str) -> None:

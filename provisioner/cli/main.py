@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 import click
 
 from provisioner import __version__
-from provisioner.cli.failures import INTERRUPTED, report_failure
+from provisioner.cli.failures import INTERRUPTED, report_failure, say
+
+GRACE = 1.8  # seconds from Ctrl-C to the end, whatever is still being waited for
 
 # Every command's name, the help that the list shows, and the module that has it under that name.
 COMMANDS = {
@@ -68,7 +70,8 @@ def program() -> None:
 
 def main() -> NoReturn:
     """The console script."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         program.main(prog_name="b9prov")
     except SystemExit as end:
@@ -78,13 +81,21 @@ def main() -> NoReturn:
 
 
 def _interrupt(number: int, frame: Any) -> None:
-    """End on SIGTERM as on Ctrl-C."""
+    """Ctrl-C or SIGTERM: time for the run to say what is half-done; the next one ends at once."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(each, _give_up)
+    signal.setitimer(signal.ITIMER_REAL, GRACE)
     raise KeyboardInterrupt
+
+
+def _give_up(number: int, frame: Any) -> NoReturn:
+    say("interrupted; what is half-done, the next run finishes")
+    _end_at_once(INTERRUPTED)
 
 
 def _end_at_once(code: int) -> NoReturn:
     """Leave without waiting for threads that are still stuck in a connection."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
             stream.flush()
     os._exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,14 @@ class Session:
         """A run, not yet begun, that tells `sink`."""
         # What paramiko logs, tracebacks and all, comes back as errors with a reason.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
-        return Run(self.playbook, self.inventory, self.options, sink)
+        return Run(self.playbook, self.inventory, self.options, sink, _Threads)
+
+
+class _Threads(ThreadPoolExecutor):
+    """Leaves its threads alone when the run is interrupted, rather than wait for them."""
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        self.shutdown(wait=kind is None, cancel_futures=kind is not None)
 
 
 def open_session(request: Request, playbook: Path, magic: dict[str, Any]) -> Session:
