@@ -44,6 +44,7 @@ class Lab:
     pool: str
     rootfs: Path
     workers: int
+    artifacts: str = "light"
 
     @classmethod
     def load(cls, name: str = "default") -> Lab:
@@ -105,7 +106,7 @@ class Lab:
     @property
     def artifacts_dir(self) -> Path:
         """The directory that the mirror serves."""
-        return artifacts_dir()
+        return artifacts_dir(self.artifacts)
 
     @property
     def mirror_url(self) -> str:
@@ -154,15 +155,23 @@ class Lab:
 
 
 def lab_up(
-    name: str = "default", workers: int = 3, *, progress: Progress, pool: str = "gpu"
+    name: str = "default",
+    workers: int = 3,
+    *,
+    progress: Progress,
+    pool: str = "gpu",
+    artifacts: str = "light",
 ) -> Lab:
-    """Bring a lab up, with at least so many workers; what is there already stays as it is."""
+    """Bring a lab up, with at least so many workers; what is there already stays as it is.
+
+    `artifacts` says what its mirror serves, `light` or `real`.
+    """
     require_machine()
     allow_inotify(progress)
     _check_name(name)
     rootfs = ensure_rootfs(progress)
     with _lab_lock(name):
-        lab = _planned(name, workers, pool, rootfs)
+        lab = _planned(Lab(name, 0, pool, rootfs, workers, artifacts))
         remove_unused({other.rootfs for other in _labs()})
         lab.network.up()
         _ensure_mirror(lab)
@@ -188,9 +197,7 @@ def lab_down(name: str = "default", *, progress: Progress = lambda _: None) -> b
             return False
         progress(f"taking lab {name} down")
         _each(lab.hosts, Host.destroy)
-        if process := Process.recorded(_mirror_record(lab)):
-            process.end()
-        cgroups.remove(lab.directory / "mirror.cgroups")
+        _end_mirror(lab)
         lab.network.down()
         remove_tree(lab.directory)
         return True
@@ -206,9 +213,9 @@ def lab_names() -> list[str]:
     return sorted(path.parent.name for path in _labs_dir().glob("*/lab.json"))
 
 
-def artifacts_dir() -> Path:
-    """What the mirrors of all labs serve."""
-    return paths.cache_dir() / "lab" / "artifacts"
+def artifacts_dir(kind: str = "light") -> Path:
+    """What the mirrors of labs serve: `light` stand-ins, or programs built from `real` sources."""
+    return paths.cache_dir() / "lab" / f"artifacts-{kind}"
 
 
 def _status(host: Host) -> dict[str, Any]:
@@ -219,8 +226,9 @@ def _status(host: Host) -> dict[str, Any]:
     return {**row, "state": "on", "seconds": leader.seconds(), "memory": host.memory()}
 
 
-def _planned(name: str, workers: int, pool: str, rootfs: Path) -> Lab:
+def _planned(wanted: Lab) -> Lab:
     """The lab as it is to be, with its keys, saved before any host of it is made."""
+    name = wanted.name
     with locked(_labs_dir() / ".numbers.lock", seconds=_LOCK_SECONDS):
         try:
             lab = Lab.load(name)
@@ -228,12 +236,12 @@ def _planned(name: str, workers: int, pool: str, rootfs: Path) -> Lab:
                 raise LabError(
                     f"lab {name} has lost its root file system", f"b9prov lab down {name}"
                 )
-            lab = replace(lab, workers=max(workers, lab.workers))
+            workers = max(wanted.workers, lab.workers)
+            lab = replace(lab, workers=workers, artifacts=wanted.artifacts)
         except LabError:
             if _state_file(name).exists():
                 raise
-            number = free_number({lab.number for lab in _labs()})
-            lab = Lab(name, number, pool, rootfs, workers)
+            lab = replace(wanted, number=free_number({lab.number for lab in _labs()}))
         lab.network.worker(max(1, lab.workers))
         files.make_key(lab.identity_file, f"b9prov-lab-{name}")
         if not lab.admin_token_path.exists():
@@ -244,8 +252,12 @@ def _planned(name: str, workers: int, pool: str, rootfs: Path) -> Lab:
 
 def _ensure_mirror(lab: Lab) -> None:
     lab.artifacts_dir.mkdir(parents=True, exist_ok=True)
+    served = lab.directory / "mirror.serves"
     if Process.recorded(_mirror_record(lab)):
-        return
+        if served.exists() and served.read_text() == lab.artifacts:
+            return
+        _end_mirror(lab)
+    write_file(served, lab.artifacts)
     serve = [sys.executable, "-I", mirror.__file__, "--directory", str(lab.artifacts_dir)]
     serve += ["--bind", lab.network.controller, "--port", str(mirror.PORT)]
     # In a group of its own, it does not end with the service or session that started it.
@@ -254,6 +266,12 @@ def _ensure_mirror(lab: Lab) -> None:
     launch(argv, record=_mirror_record(lab), log=lab.directory / "mirror.log")
     if not wait_listening(lab.network.controller, mirror.PORT, seconds=10):
         raise LabError("the mirror does not start", f"see {lab.directory / 'mirror.log'}")
+
+
+def _end_mirror(lab: Lab) -> None:
+    if process := Process.recorded(_mirror_record(lab)):
+        process.end()
+    cgroups.remove(lab.directory / "mirror.cgroups")
 
 
 def _mirror_record(lab: Lab) -> Path:

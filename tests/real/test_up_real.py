@@ -26,8 +26,8 @@ def lab() -> Iterator[Lab]:
     missing = check_machine()
     if missing:
         pytest.skip(f"no lab here: {missing[0]}")
-    build_real(artifacts_dir(), cache_dir() / "real", print)
-    lab = lab_up(NAME, 1, progress=print)
+    build_real(artifacts_dir("real"), cache_dir() / "real", print)
+    lab = lab_up(NAME, 1, progress=print, artifacts="real")
     yield lab
     lab_down(NAME)
 
