@@ -74,7 +74,9 @@ def failures(apply: Any, host: Host, **arguments: Any) -> dict[str, dict[str, An
     with pytest.raises(ModuleFailed) as caught:
         apply("nvidia_check", **host.arguments, **arguments)
     found = {c["name"]: c for c in caught.value.extra["checks"] if not c["ok"]}
-    assert all(c["fix"] in caught.value.msg for c in found.values() if c["severity"] == "error")
+    assert all(
+        c["fix"] in caught.value.extra["advice"] for c in found.values() if c["severity"] == "error"
+    )
     return found
 
 

@@ -68,7 +68,7 @@ def test_all_failures_come_at_once(apply: Any) -> None:
         "clock",
     }
     assert f"pid {os.getpid()}" in failed[f"port {port}"]["found"]
-    assert all(check["fix"] in caught.value.msg for check in failed.values())
+    assert all(check["fix"] in caught.value.extra["advice"] for check in failed.values())
     assert caught.value.msg.startswith("8 of 10 preflight checks failed")
 
 
