@@ -19,20 +19,20 @@ OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDVgqsVRD03BJMGypMvTWncjWkMqX1xlh6
 
 def test_block(apply: Any, tmp_path: Path, snapshot: Any) -> None:
     path = tmp_path / "f"
-    path.write_text("one\ntwo")
+    path.write_text("one\ntwo\n")
     arguments = {"path": str(path), "block": "a\nb", "marker": "; {mark} ours"}
     before = snapshot(tmp_path)
     foreseen = apply("blockinfile", **arguments, insertafter="one", check=True, diff=True)
     assert foreseen["changed"] and snapshot(tmp_path) == before
-    text = "one\n; BEGIN ours\na\nb\n; END ours\ntwo"
+    text = "one\n; BEGIN ours\na\nb\n; END ours\ntwo\n"
     assert foreseen["diff"]["after"] == text
     assert apply("blockinfile", **arguments, insertafter="one")["changed"]
     assert path.read_text() == text
     assert not apply("blockinfile", **arguments, insertafter="one")["changed"]
     assert apply("blockinfile", **{**arguments, "block": "c"})["changed"]
-    assert path.read_text() == "one\n; BEGIN ours\nc\n; END ours\ntwo"
+    assert path.read_text() == "one\n; BEGIN ours\nc\n; END ours\ntwo\n"
     assert apply("blockinfile", **arguments, state="absent")["msg"] == "Block removed"
-    assert path.read_text() == "one\ntwo"
+    assert path.read_text() == "one\ntwo\n"
     assert not apply("blockinfile", **arguments, state="absent")["changed"]
     with pytest.raises(ModuleFailed, match="does not exist"):
         apply("blockinfile", path=str(tmp_path / "no"), block="x")
