@@ -36,20 +36,32 @@ class Checks:
         return [c for c in self.found if not c["ok"] and c["severity"] == severity]
 
     def finish(self, what: str, **extra: Any) -> Result:
-        """The module's result; raises ModuleFailed with every failure in its message."""
+        """The module's result; raises ModuleFailed with every failure and the ways out."""
         warnings = [describe(check) for check in self.failed(WARN)]
         result: Result = {"checks": self.found, "warnings": warnings, **extra}
-        errors = [describe(check) for check in self.failed(ERROR)]
+        errors = self.failed(ERROR)
         if errors:
             count = f"{len(errors)} of {len(self.found)} {what} checks failed"
-            raise ModuleFailed("\n".join([f"{count}:", *(f"- {e}" for e in errors)]), **result)
+            message = "\n".join([f"{count}:", *(f"- {_difference(check)}" for check in errors)])
+            raise ModuleFailed(message, advice=_ways_out(errors), **result)
         return {"changed": False, "msg": f"{len(self.found)} {what} checks passed", **result}
 
 
 def describe(check: dict[str, Any]) -> str:
     """A failed check as one line."""
-    line = f"{check['name']}: found {check['found']}, wanted {check['wanted']}"
+    line = _difference(check)
     return f"{line}; {check['fix']}" if check["fix"] else line
+
+
+def _difference(check: dict[str, Any]) -> str:
+    return f"{check['name']}: found {check['found']}, wanted {check['wanted']}"
+
+
+def _ways_out(failed: list[dict[str, Any]]) -> str:
+    """What to do about each failure; which one it is about only where there are several."""
+    if len(failed) == 1:
+        return str(failed[0]["fix"])
+    return "; ".join(f"{check['name']}: {check['fix']}" for check in failed if check["fix"])
 
 
 def version(text: str) -> tuple[int, ...]:
