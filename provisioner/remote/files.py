@@ -218,7 +218,7 @@ def replacing(
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        _inherit(temporary, path)
+        _inherit(temporary, path, str(arguments.get("mode") or ""))
         set_attributes(temporary, arguments, check=False)
         if validate:
             run_validation(validate, temporary)
@@ -230,16 +230,21 @@ def replacing(
             temporary.unlink()
 
 
-def _inherit(temporary: Path, path: Path) -> None:
+def _inherit(temporary: Path, path: Path, wanted: str) -> None:
+    """Owner and mode of what is replaced; a mode in digits comes next, and until then the
+    content, which may be secret, stays private."""
+    keep_private = wanted.isdigit()
     try:
         old = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        os.chmod(temporary, 0o666 & ~umask())
+        if not keep_private:
+            os.chmod(temporary, 0o666 & ~umask())
         return
     if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
         with contextlib.suppress(PermissionError):  # as Ansible: whoever may write may replace
             os.chown(temporary, old.st_uid, old.st_gid)
-    os.chmod(temporary, stat.S_IMODE(old.st_mode))
+    if not keep_private:
+        os.chmod(temporary, stat.S_IMODE(old.st_mode))
 
 
 def write(

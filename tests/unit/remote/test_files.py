@@ -99,3 +99,22 @@ def test_unknown_owner(tmp_path: Path) -> None:
 def test_diff_of_binary_content_is_no_noise() -> None:
     assert "binary" in files.as_text(b"\xff\x00")
     assert "too large" in files.as_text(b"x" * (files.DIFF_LIMIT + 1))
+
+
+def test_content_with_a_mode_is_never_more_readable_than_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    real = files.os.chmod
+
+    def spy(path: str, mode: int, **options: bool) -> None:
+        modes.append(mode)
+        real(path, mode, **options)
+
+    monkeypatch.setattr(files.os, "chmod", spy)
+    target = tmp_path / "secret"
+    files.write(target, b"one", {"mode": "0600"})
+    target.chmod(0o644)
+    files.write(target, b"two", {"mode": "0600"})
+    assert all(mode & 0o077 == 0 for mode in modes if mode != 0o644) and modes.count(0o644) <= 1
+    assert target.stat().st_mode & 0o777 == 0o600
