@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from provisioner.cli.confirm import agreed
+from provisioner.cli.failures import FAILED
 from provisioner.cli.options import PATH, Request, run_options
 from provisioner.cli.run_playbook import run_playbook, source_words
 from provisioner.cli.session import Session, open_session, shipped_playbook
@@ -24,15 +26,15 @@ def down(request: Request, keep_data: bool, yes: bool) -> int:
     """
     playbook = shipped_playbook("down", request.playbooks)
     session = open_session(request, playbook, {"keep_data": keep_data})
-    if not (yes or request.check):
-        _confirm(session)
+    if not (yes or request.check or _confirmed(session)):
+        return FAILED
     words = ["b9prov", "down", *source_words(request), "--yes"]
     return run_playbook(session, request, words + ["--keep-data"] * keep_data)
 
 
-def _confirm(session: Session) -> None:
+def _confirmed(session: Session) -> bool:
     hosts = session.inventory.select(session.options.limit)
     names = ", ".join(host.name for host in hosts)
     if not sys.stdin.isatty():
         raise BadInput.of(f"down undoes {names}, and nobody is here to confirm", advice="say --yes")
-    click.confirm(f"Undo {names}?", abort=True, err=True)
+    return agreed(f"Undo {names}?")

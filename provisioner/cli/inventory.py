@@ -40,7 +40,7 @@ def validate(path: Path | None, extra_vars: tuple[str, ...], output: str | None)
         click.echo(mask(f"{loaded.source}: fine, {hosts} in {groups}"))
 
 
-@inventory.command()
+@inventory.command(short_help="Show the hosts of INVENTORY.")
 @click.argument("path", metavar="[INVENTORY]", type=PATH, required=False)
 @click.option("--limit", metavar="PATTERN", help="Only these hosts: names, groups, a*, !x, @FILE.")
 @click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")

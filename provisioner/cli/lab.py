@@ -10,13 +10,14 @@ import click
 
 from provisioner.cli.failures import say
 from provisioner.cli.options import output_kind, output_option
-from provisioner.lab import Lab, artifacts_dir, lab_down, lab_status, lab_up
+from provisioner.lab import Host, Lab, LabError, artifacts_dir, lab_down, lab_status, lab_up
 from provisioner.lab.artifacts import build_real, build_standins
 from provisioner.lab.machine import require_machine
 from provisioner.paths import cache_dir
 
 COLUMNS = ("name", "address", "state", "up", "memory")
 NAME = click.option("--name", default="default", show_default=True, help="Which lab.")
+HOST = click.argument("host")
 REAL = click.option(
     "--real/--light",
     help="The real Ollama and Kubernetes, built here at first, or light stand-ins (the default).",
@@ -73,6 +74,36 @@ def status(name: str, output: str | None) -> None:
 
 
 @lab.command()
+@HOST
+@NAME
+def stop(host: str, name: str) -> None:
+    """Shut a host of a lab down, as its power button would."""
+    _host(name, host).stop()
+    click.echo(f"{host} is off")
+
+
+@lab.command()
+@HOST
+@NAME
+def start(host: str, name: str) -> None:
+    """Boot a host of a lab that is off, and wait until it takes logins."""
+    _host(name, host).start()
+    click.echo(f"{host} is on")
+
+
+@lab.command()
+@HOST
+@NAME
+def reboot(host: str, name: str) -> None:
+    """Reboot a host of a lab, and wait until it takes logins again."""
+    chosen = _host(name, host)
+    if not chosen.running():
+        raise LabError(f"{host} is off", f"b9prov lab start {host} --name {name}")
+    chosen.reboot()
+    click.echo(f"{host} was rebooted")
+
+
+@lab.command()
 @NAME
 @output_option("plain", "json")
 def inventory(name: str, output: str | None) -> None:
@@ -82,6 +113,14 @@ def inventory(name: str, output: str | None) -> None:
         render(("path",), [{"path": str(path)}], "json")
     else:
         click.echo(path)
+
+
+def _host(lab_name: str, name: str) -> Host:
+    require_machine()
+    hosts = {host.name: host for host in Lab.load(lab_name).hosts}
+    if name not in hosts:
+        raise LabError(f"lab {lab_name} has no host {name}", f"there are {', '.join(hosts)}")
+    return hosts[name]
 
 
 def boot(name: str, workers: int, real: bool) -> Lab:

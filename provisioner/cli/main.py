@@ -21,6 +21,7 @@ COMMANDS = {
     "up": "Make hosts ready workers, from bare Debian on.",
     "down": "Undo `up`: leave nothing behind.",
     "status": "Show which hosts are ready, and why others are not.",
+    "machine": "List, make and delete machine records at the gateway.",
     "inventory": "Check or show an inventory.",
     "render": "Show the files that `up` would write to a host, without connecting.",
     "play": "Run a playbook of your own.",

@@ -44,10 +44,10 @@ class Request:
 
 def output_option(*kinds: str) -> Callable[[Command], Command]:
     """`--output`; None, when not given, is for `output_kind` to choose."""
+    choice = kinds or ("rich", "plain", "json")
+    default = "rich on a terminal, else plain" if "rich" in choice else choice[0]
     return click.option(
-        "--output",
-        type=click.Choice(kinds or ("rich", "plain", "json")),
-        help="How to show it. By default: rich on a terminal, else plain.",
+        "--output", type=click.Choice(choice), help=f"How to show it. By default: {default}."
     )
 
 
@@ -58,6 +58,13 @@ def output_kind(output: str | None) -> str:
     return output or auto_kind(sys.stdout)
 
 
+host_keys_option = click.option(
+    "--host-keys",
+    type=click.Choice(["strict", "accept-new"]),
+    default="strict",
+    show_default=True,
+    help="Whether to believe and remember the keys of hosts not seen before.",
+)
 _SOURCE = (
     click.option(
         "--host",
@@ -97,13 +104,7 @@ _CONNECTING = (
     click.option(
         "--forks", type=click.IntRange(min=1), default=50, show_default=True, help="Hosts at once."
     ),
-    click.option(
-        "--host-keys",
-        type=click.Choice(["strict", "accept-new"]),
-        default="strict",
-        show_default=True,
-        help="Whether to believe and remember the keys of hosts not seen before.",
-    ),
+    host_keys_option,
     click.option(
         "--lock-wait",
         type=click.FloatRange(min=0),
