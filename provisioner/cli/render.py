@@ -65,12 +65,13 @@ def render(
     elif not output_dir:
         _print(files)
     if output_dir:
-        say(f"{len(files)} files below {output_dir}")
+        say(f"files below {output_dir}: {len(files)}")
 
 
 def _print(files: list[RenderedFile]) -> None:
     for file in files:
-        click.echo(f"# {file.host}:{file.path} ({file.mode or 'default mode'}, {file.owner})")
+        details = ", ".join(filter(None, (file.mode, file.owner)))
+        click.echo(f"==> {file.host}:{file.path}" + (f" ({details})" if details else "") + " <==")
         click.echo(mask(file.content).rstrip("\n") + "\n")
 
 
