@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import http.client
 import os
@@ -30,11 +31,15 @@ class BadSource(Exception):
     """This source does not give the file; the next one may."""
 
 
-class NoSource(Exception):
-    """No source gave the file; `refusals` has each one's reason."""
+class NoRoom(BadSource):
+    """The file does not fit, whichever source gives it."""
 
-    def __init__(self, refusals: list[dict[str, str]]) -> None:
-        self.refusals = refusals
+
+class NoSource(Exception):
+    """No source gave the file; `refusals` has each one's reason, `advice` the way out."""
+
+    def __init__(self, refusals: list[dict[str, str]], advice: str) -> None:
+        self.refusals, self.advice = refusals, advice
         reasons = "; ".join(f"{r['source']}: {r['reason']}" for r in refusals)
         super().__init__(reasons or "there are no sources")
 
@@ -126,18 +131,26 @@ def fetch(
     part = Part(path, wanted, progress)
     resumed = part.done
     refusals: list[dict[str, str]] = []
+    advice = "check that this host reaches one of these, or name a mirror that it reaches"
     try:
         for source in sources:
             try:
                 _from(source, part, timeout, deadline, blob)
             except (BadSource, OSError, http.client.HTTPException, ValueError) as error:
                 refusals.append({"source": shown(source), "reason": str(error)})
+                if _is_full(error):
+                    advice = f"free space on the file system of {path.parent}"
                 continue
             progress(part.done, part.done, wanted.label)
             return Fetched(shown(source), part.loaded, resumed, refusals)
-        raise NoSource(refusals)
+        raise NoSource(refusals, advice)
     finally:
         part.close()
+
+
+def _is_full(error: Exception) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, NoRoom) or (isinstance(error, OSError) and error.errno in full)
 
 
 def without_login(url: str) -> str:
@@ -256,6 +269,6 @@ def _require_space(part: Part) -> None:
     needed = part.total - part.done
     if needed > free:
         mib = 1 << 20
-        raise BadSource(
+        raise NoRoom(
             f"needs {needed // mib} MiB, only {free // mib} MiB are free in {part.path.parent}"
         )

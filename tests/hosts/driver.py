@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,9 +108,20 @@ class Running:
             return len(found) >= count or not self._readers[0].is_alive()
 
         with self._news:
-            in_time = self._news.wait_for(arrived, seconds)
-        assert in_time and len(found) >= count, f"no {event} {wanted}: {self.shown()}"
+            self._news.wait_for(arrived, seconds)
+        assert len(found) >= count, f"no {event} {wanted}: {self.shown()}"
         return found[count - 1]
+
+    def wait_for_line(self, pattern: str, seconds: float = 60) -> None:
+        """Wait until a line of stdout fits."""
+        expression = re.compile(pattern)
+
+        def said() -> bool:
+            return any(map(expression.search, self._lines))
+
+        with self._news:
+            self._news.wait_for(lambda: said() or not self._readers[0].is_alive(), seconds)
+        assert said(), f"no line {pattern}: {self.shown()}"
 
     def kill(self) -> None:
         """SIGKILL, and wait for the end."""

@@ -87,7 +87,8 @@ def _fetch(arguments: dict[str, Any], part: Path, context: Context) -> download.
         )
     except download.NoSource as error:
         msg = f"no source gave {wanted.label}: {error}"
-        raise ModuleFailed(msg, refused=error.refusals, sha256=wanted.sha256) from None
+        extra = {"refused": error.refusals, "sha256": wanted.sha256}
+        raise ModuleFailed(msg, advice=error.advice, **extra) from None
     except OSError as error:
         raise ModuleFailed(f"cannot write {part}: {error.strerror}") from None
 
