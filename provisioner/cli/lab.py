@@ -12,6 +12,7 @@ from provisioner.cli.failures import say
 from provisioner.cli.options import output_kind, output_option
 from provisioner.lab import Host, Lab, LabError, artifacts_dir, lab_down, lab_status, lab_up
 from provisioner.lab.artifacts import build_real, build_standins
+from provisioner.lab.lab import GATEWAY
 from provisioner.lab.machine import require_machine
 from provisioner.paths import cache_dir
 
@@ -88,6 +89,7 @@ def stop(host: str, name: str) -> None:
 def start(host: str, name: str) -> None:
     """Boot a host of a lab that is off, and wait until it takes logins."""
     _host(name, host).start()
+    _wait_served(name, host)
     click.echo(f"{host} is on")
 
 
@@ -100,6 +102,7 @@ def reboot(host: str, name: str) -> None:
     if not chosen.running():
         raise LabError(f"{host} is off", f"b9prov lab start {host} --name {name}")
     chosen.reboot()
+    _wait_served(name, host)
     click.echo(f"{host} was rebooted")
 
 
@@ -113,6 +116,12 @@ def inventory(name: str, output: str | None) -> None:
         render(("path",), [{"path": str(path)}], "json")
     else:
         click.echo(path)
+
+
+def _wait_served(lab_name: str, name: str) -> None:
+    """With the gateway host, its reference gateway is to be back as well."""
+    if name == GATEWAY:
+        Lab.load(lab_name).wait_gateway()
 
 
 def _host(lab_name: str, name: str) -> Host:

@@ -267,8 +267,9 @@ def _readable(shown: Machine) -> dict[str, Any]:
 
 
 def _free_gpus(shown: Machine) -> int | None:
+    """As the last keepalive had it; the gateway shows zeros before the first."""
     free = shown.metrics.get("freeGpuCount")
-    return None if free is None else int(free)
+    return None if free is None or not shown.last_keepalive else int(free)
 
 
 def _age(moment: int) -> float | None:

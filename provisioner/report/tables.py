@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -28,7 +29,18 @@ STATUS_COLUMNS = (
     "ollama",
     "last_keepalive_age",
 )
-_TITLES = {"machine_id": "machine", "last_keepalive_age": "keepalive"}
+_WIDEST = 40  # a cell's characters, on a terminal, before it folds
+_UNBOUNDED = 10_000
+_TITLES = {
+    "agent_version": "agent",
+    "cpu": "CPU",
+    "created_age": "created",
+    "free_gpus": "free GPUs",
+    "gpu": "GPU",
+    "id": "ID",
+    "last_keepalive_age": "keepalive",
+    "machine_id": "machine",
+}
 _STYLES = {"yes": "green", "ready": "green", "active": "green", "ok": "green"} | dict.fromkeys(
     ("no", "failed", "inactive", "unreachable", "missing", "not ready"), "red"
 )
@@ -102,9 +114,14 @@ def _plain(titles: list[str], cells: list[list[str]], stream: TextIO) -> None:
 
 
 def _rich(titles: list[str], cells: list[list[str]], stream: TextIO) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    table.padding = (0, 1, 0, 0)
     for title in titles:
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", max_width=_WIDEST)
     for line in cells:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in line))
-    Console(file=stream, highlight=False, markup=False, emoji=False).print(table)
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    # Where it is too wide, the terminal wraps its lines, rather than the table its words.
+    wide = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
+    console.width = max(console.width, wide)
+    console.print(table)

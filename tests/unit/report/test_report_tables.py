@@ -72,6 +72,15 @@ def test_listings_on_a_terminal() -> None:
     assert "w1" in stream.getvalue() and "1 of 2 ready" in stream.getvalue()
 
 
+def test_a_narrow_terminal_breaks_no_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    stream = Terminal()
+    render_status([READY], "rich", stream)
+    table = stream.getvalue()
+    assert all(str(READY[column]) in table for column in ("machine_id", "address"))
+    assert len([line for line in table.splitlines() if "w1" in line]) == 1
+
+
 def test_the_kind_follows_terminal_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CI", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,181 @@
+"""`b9prov machine` against the reference gateway, reached directly by its URL."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from provisioner.gateway.client import GatewayClient, Machine
+from provisioner.lab.reference_gateway import Gateway, Pool, Settings
+
+ADMIN = "admin-token-of-the-reference"
+HOSTS = "hosts:\n  w1: {address: 192.0.2.1, pool: gpu}\n  w2: {address: 192.0.2.2, pool: cpu}\n"
+
+
+@pytest.fixture
+def gateway(folder: Path) -> Iterator[Gateway]:
+    """Pools `gpu` and `cpu`, and `own`, which is local; ./inventory.yaml gives its URL."""
+    pools = [Pool("gpu", "H100"), Pool("cpu"), Pool("own", local=True)]
+    running = Gateway(Settings({pool.name: pool for pool in pools}, admin_token=ADMIN))
+    running.start()
+    describe(folder, f"url: {running.url}, admin_token: {ADMIN}")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def admin(gateway: Gateway) -> GatewayClient:
+    return GatewayClient(gateway.url, ADMIN)
+
+
+def describe(folder: Path, gateway: str) -> None:
+    """An inventory whose section `gateway` has these keys."""
+    (folder / "inventory.yaml").write_text(f"gateway: {{{gateway}}}\n{HOSTS}")
+
+
+def make_ready(gateway: Gateway, machine: Machine) -> None:
+    """Register the machine and keep it alive, as its agent would."""
+    ids = {"machine_id": machine.id, "provider_name": "generic", "pool_name": machine.pool}
+    sizes = {"cpu": "8000m", "memory": "16Gi", "gpu_count": "2", "hostname": "192.0.2.1"}
+    alive = {**ids, "agent_version": "0.1", "metrics": {"free_gpu_count": 1}}
+    for path, body in (("register", {**ids, **sizes, "token": "k"}), ("keepalive", alive)):
+        url = f"{gateway.url}/api/v1/machine/{path}"
+        headers = {"Authorization": f"Bearer {machine.token}"}
+        requests.post(url, json=body, headers=headers, timeout=5).raise_for_status()
+
+
+def test_a_listing_of_all_pools_of_the_inventory(b9prov, gateway, admin) -> None:
+    assert b9prov("machine", "list").stdout == "no machines\n"
+    ready, pending = admin.create_machine("gpu"), admin.create_machine("cpu")
+    make_ready(gateway, ready)
+    done = b9prov("machine", "list")
+    assert done.returncode == 0, done.stderr
+    titles, first, second = (line.split() for line in done.stdout.splitlines())
+    wanted = "ID CPU MEMORY GPU STATUS POOL CREATED KEEPALIVE AGENT FREE GPUS"
+    assert titles == wanted.split()
+    assert first[:6] == [ready.id, "8000m", "16Gi", "H100", "ready", "gpu"]
+    assert first[-4:] == ["0.1", "1", "of", "2"]
+    assert [second[0], second[4:6]] == [pending.id, ["pending", "cpu"]]
+    assert second[-1] == "-"
+    assert pending.id not in b9prov("machine", "list", "--pool", "gpu").stdout
+
+
+def test_a_listing_as_json(b9prov, gateway, admin) -> None:
+    machine = admin.create_machine("gpu")
+    make_ready(gateway, machine)
+    found = json.loads(b9prov("machine", "list", "--output", "json").stdout)
+    assert found["schema"] == 1
+    (row,) = found["machines"]
+    assert 0 <= row.pop("created_age") < 60 and 0 <= row.pop("last_keepalive_age") < 60
+    assert row.pop("created") > 1_700_000_000 and row.pop("last_keepalive") > 1_700_000_000
+    assert row == {
+        "id": machine.id,
+        "pool": "gpu",
+        "status": "ready",
+        "cpu": 8000,
+        "memory": 16384,
+        "gpu": "H100",
+        "gpu_count": 2,
+        "free_gpus": 1,
+        "agent_version": "0.1",
+    }
+
+
+def test_a_machine_made_can_be_registered_with_the_token_shown(b9prov, gateway, admin) -> None:
+    done = b9prov("machine", "create", "--pool", "gpu")
+    assert done.returncode == 0, done.stderr
+    first, second, *_ = done.stdout.splitlines()
+    machine_id, token = first.removeprefix("Machine ID: "), second.removeprefix("Token: ")
+    port = gateway.url.rpartition(":")[2]
+    assert done.stdout.splitlines()[-1] == (
+        f"python -m cmd.agent --token {token} --machine-id {machine_id} --pool-name gpu "
+        f"--gateway-host 127.0.0.1 --gateway-port {port}"
+    )
+    assert "ssh" not in done.stdout  # the URL is reached without a tunnel
+    assert "secret" in done.stderr and "an hour" in done.stderr
+    assert token not in done.stderr
+    (pending,) = admin.list_machines("gpu")
+    make_ready(gateway, Machine(machine_id, "gpu", pending.status, token=token))
+    assert admin.list_machines("gpu")[0].status == "ready"
+
+
+def test_a_machine_made_as_json(b9prov, gateway, admin) -> None:
+    done = b9prov("machine", "create", "--pool", "cpu", "--output", "json")
+    found = json.loads(done.stdout)
+    assert found["schema"] == 1 and found["expires_seconds"] == 3600
+    assert len(found["machine"]["token"]) == 88
+    assert [found["machine"]["id"]] == [each.id for each in admin.list_machines("cpu")]
+    assert found["commands"][-1].startswith("python -m cmd.agent --token ")
+
+
+def test_a_delete_asks_unless_told_not_to(b9prov, gateway, admin) -> None:
+    machine = admin.create_machine("gpu").id
+    words = ("machine", "delete", machine, "--pool", "gpu")
+    done = b9prov(*words)
+    assert done.returncode == 2 and "--yes" in done.stderr
+    for answer, code in (("n", 1), ("y", 0)):
+        ours, theirs = pty.openpty()
+        os.write(ours, f"{answer}\n".encode())
+        done = b9prov(*words, stdin=theirs)
+        os.close(ours), os.close(theirs)
+        assert f"Delete machine {machine} (pending)? [y/N]" in done.stderr
+        assert done.returncode == code, done.stderr
+        assert bool(admin.list_machines("gpu")) == bool(code)
+    assert done.stdout == f"machine {machine} of pool gpu is deleted\n"
+
+
+def test_a_delete_of_what_is_not_there(b9prov, gateway, admin) -> None:
+    machine = admin.create_machine("gpu").id
+    done = b9prov("machine", "delete", "nosuch", "--pool", "gpu", "--yes")
+    said = f"error: pool gpu has no machine 'nosuch' (there are {machine})\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["create"], ["delete", "0", "--yes"]], ids=lambda words: words[0]
+)
+class TestWhatCantBe:
+    """One line on stderr, with the way out, and the right exit code."""
+
+    def ask(self, b9prov, words, *more) -> tuple[int, str]:
+        done = b9prov("machine", *words, *more)
+        assert done.stdout == "" and done.stderr.count("\n") == 1, done
+        return done.returncode, done.stderr
+
+    def test_a_local_pool(self, b9prov, gateway, words) -> None:
+        code, said = self.ask(b9prov, words, "--pool", "own")
+        assert code == 1 and "pool 'own'" in said
+
+    def test_an_unknown_pool(self, b9prov, gateway, words) -> None:
+        code, said = self.ask(b9prov, words, "--pool", "tpu")
+        assert code == 1 and "'tpu' is not configured" in said and "worker.pools" in said
+
+    def test_a_wrong_admin_token(self, b9prov, gateway, folder, words) -> None:
+        describe(folder, f"url: {gateway.url}, admin_token: wrong-admin-token")
+        code, said = self.ask(b9prov, words, "--pool", "gpu")
+        assert code == 1 and "does not know the admin token" in said
+        assert "wrong-admin-token" not in said
+
+    def test_no_gateway(self, b9prov, folder, listener, words) -> None:
+        port = listener.getsockname()[1]
+        listener.close()
+        describe(folder, f"url: 'http://127.0.0.1:{port}', admin_token: {ADMIN}")
+        code, said = self.ask(b9prov, words, "--pool", "gpu")
+        assert code == 1 and "Connection refused" in said and "gateway.url" in said
+
+    def test_no_admin_token(self, b9prov, folder, words) -> None:
+        describe(folder, "host: 192.0.2.9")
+        code, said = self.ask(b9prov, words, "--pool", "gpu")
+        assert code == 2 and "gateway.admin_token is needed" in said and "!env" in said
+
+    def test_no_section_gateway(self, b9prov, folder, words) -> None:
+        text = HOSTS.replace("pool: gpu", "machine_id: m1, machine_token: some-token")
+        (folder / "inventory.yaml").write_text(text)
+        code, said = self.ask(b9prov, words, "--pool", "gpu")
+        assert code == 2 and "inventory.yaml" in said
