@@ -9,7 +9,7 @@ from typing import Any
 
 from provisioner.playbook.model import Play, Task
 from provisioner.playbook.scope import Scope
-from provisioner.playbook.templating import Templar, TemplateFailed
+from provisioner.playbook.templating import Templar, TemplateFailed, without_omitted
 
 INLINE_LIMIT = 64 * 1024  # bytes of content sent along; the host asks for more by its hash
 
@@ -31,6 +31,7 @@ class Call:
 
 def call(task: Task, play: Play, arguments: dict[str, Any], templar: Templar, scope: Scope) -> Call:
     """The operation for `task`. Raises ActionFailed, TemplateFailed."""
+    arguments = without_omitted(arguments)
     if task.module == "template":
         return _template(task, arguments, templar, scope)
     if task.module == "copy" and not arguments.get("remote_src"):
@@ -94,6 +95,7 @@ def find_file(name: str, task: Task, play: Play) -> Path:
 
 def local(task: Task, arguments: dict[str, Any], templar: Templar, scope: Scope) -> dict[str, Any]:
     """The result of a module that needs no host."""
+    arguments = without_omitted(arguments)
     if task.module == "set_fact":
         facts = {key: value for key, value in arguments.items() if key != "cacheable"}
         return {"changed": False, "ansible_facts": facts}

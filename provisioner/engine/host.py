@@ -10,6 +10,7 @@ from provisioner.engine.events import HostSummary
 from provisioner.inventory import Host
 from provisioner.playbook.model import Play, Task
 from provisioner.playbook.scope import HostVars, Layer, Scope
+from provisioner.playbook.templating import Templar
 
 
 @dataclass
@@ -33,8 +34,13 @@ class HostState:
     def scope(self, play: Play, task: Task, loop: Mapping[str, Any]) -> Scope:
         """The variables of a task here; `loop` holds the loop's variables."""
         role = task.role
-        layers = (role.params, role.vars, role.defaults) if role else ({}, {}, {})
-        scope = self.vars.scope(play.vars, task.vars, layers, loop)
+        own = (role.params, role.vars) if role else ()
+        scope = self.vars.scope(
+            loop,
+            task.include_vars,
+            (task.vars, *own, play.role_vars, play.vars),
+            (role.defaults, play.role_defaults) if role else (play.role_defaults,),
+        )
         if role is None:
             return scope
         magic = {"role_path": str(role.path), "role_name": role.name}
@@ -42,17 +48,45 @@ class HostState:
 
 
 class HostVarsView(Mapping[str, Any]):
-    """Ansible's `hostvars`: what is known of every host, as plain values."""
+    """Ansible's `hostvars`, as the strand of host `viewer` sees it.
 
-    def __init__(self, hosts: Mapping[str, HostState]) -> None:
-        self._hosts = hosts
+    Of other hosts it shows what they have ended; it doesn't wait for what they are still at.
+    """
+
+    def __init__(self, hosts: Mapping[str, HostState], viewer: str, templar: Templar) -> None:
+        self._hosts, self._viewer, self._templar = hosts, viewer, templar
 
     def __getitem__(self, name: str) -> Mapping[str, Any]:
         known = self._hosts[name].vars
-        return {**known.settings, **known.facts, **known.results, **known.extra}
+        return _Variables(known, self._templar, may_wait=name == self._viewer)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._hosts)
 
     def __len__(self) -> int:
         return len(self._hosts)
+
+
+class _Variables(Mapping[str, Any]):
+    """One host's variables, evaluated when they are read."""
+
+    def __init__(self, known: HostVars, templar: Templar, may_wait: bool) -> None:
+        self._scope = known.scope({}, {}, (), ())
+        self._templar, self._may_wait = templar, may_wait
+
+    def __getitem__(self, name: str) -> Any:
+        found = self._scope.find(name) if self._may_wait or self._scope.is_ready(name) else None
+        if found is None:
+            raise KeyError(name)
+        value, trusted = found
+        return self._templar.value(value, self._scope) if trusted else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def _names(self) -> set[str]:
+        names = self._scope.names()
+        return {name for name in names if self._may_wait or self._scope.is_ready(name)}

@@ -12,14 +12,30 @@ from provisioner.playbook.scope import Later, Scope
 from provisioner.ssh.conversation import Reply
 
 SKIPPED = {"changed": False, "skipped": True, "skip_reason": "Conditional result was False"}
+NO_ITEMS = {
+    "changed": False,
+    "skipped": True,
+    "skipped_reason": "No items in the list",
+    "results": [],
+}
 
 
 @dataclass(eq=False)
 class Group:
-    """The items of one task, which is counted as one; `size` is their number."""
+    """The items of one task, which is counted as one; `size` is how many there are.
 
-    size: int
+    `broken`: one of them failed on the controller, of which the host knows nothing.
+    """
+
+    number: int
+    size: int = 1
     statuses: list[str] = field(default_factory=list)
+    broken: bool = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether all items have ended."""
+        return len(self.statuses) == self.size
 
 
 @dataclass(eq=False)
@@ -38,6 +54,10 @@ class Outcome(Later):
     seconds: float = 0.0
     status: str = ""
 
+    @property
+    def ready(self) -> bool:
+        return bool(self.status)
+
     def value(self) -> dict[str, Any]:
         if not self.status:
             self.settle(self)
@@ -50,16 +70,22 @@ class LoopOutcome(Later):
 
     outcomes: list[Outcome]
 
+    @property
+    def ready(self) -> bool:
+        return all(outcome.ready for outcome in self.outcomes)
+
     def value(self) -> dict[str, Any]:
         results = []
         for outcome in self.outcomes:
             name = {"ansible_loop_var": outcome.task.loop_var}
             results.append({**outcome.value(), **outcome.loop, **name})
+        failed = any(result.get("failed") for result in results)
         return {
             "results": results,
             "changed": any(result.get("changed") for result in results),
-            "failed": any(result.get("failed") for result in results),
+            "failed": failed,
             "skipped": all(result.get("skipped") for result in results),
+            "msg": "One or more items failed" if failed else "All items completed",
         }
 
 

@@ -29,7 +29,7 @@ from provisioner.paths import data_dir
 from provisioner.playbook.check import check_playbook
 from provisioner.playbook.model import Play, Playbook, Task
 from provisioner.playbook.scope import HostVars
-from provisioner.playbook.templating import Templar
+from provisioner.playbook.templating import OMIT, Templar
 from provisioner.ssh.connect import Unreachable
 from provisioner.ssh.pool import LOCALHOST, Pool
 
@@ -80,7 +80,7 @@ class Run:
         )
         self.hosts = {name: self._state(host) for name, host in self._all_hosts().items()}
         for state in self.hosts.values():
-            state.vars.magic["hostvars"] = HostVarsView(self.hosts)
+            state.vars.magic["hostvars"] = HostVarsView(self.hosts, state.name, Templar([]))
 
     def check(self) -> None:
         """Raise BadInput for what is wrong with the playbook on these hosts; touches nothing."""
@@ -137,7 +137,7 @@ class Run:
             "ansible_check_mode": self.options.check,
             "ansible_diff_mode": self.options.diff,
             "ansible_play_hosts": self._chosen,
-            "omit": "__omit__",
+            "omit": OMIT,
             **self.options.magic,
         }
         settings = {**host.variables, "gateway": self._gateway_settings()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -10,21 +10,37 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from provisioner import secrets
 from provisioner.engine import actions
 from provisioner.engine.events import Sink, TaskFinished, TaskProgress, TaskStarted
 from provisioner.engine.host import HostState
-from provisioner.engine.outcome import SKIPPED, Group, LoopOutcome, Outcome, overall
+from provisioner.engine.judge import (
+    fail,
+    failure,
+    judge,
+    reason,
+    register_secrets,
+    shown,
+    with_result,
+)
+from provisioner.engine.outcome import (
+    NO_ITEMS,
+    SKIPPED,
+    Group,
+    LoopOutcome,
+    Outcome,
+    overall,
+)
 from provisioner.engine.tags import TagFilter
 from provisioner.inventory import Host
-from provisioner.playbook.model import Play, Task
+from provisioner.playbook.model import Gate, Play, Task
 from provisioner.playbook.modules import is_template
-from provisioner.playbook.scope import Later, Layer, Scope
-from provisioner.playbook.templating import Templar, TemplateFailed
+from provisioner.playbook.scope import Later, Scope
+from provisioner.playbook.templating import Templar, TemplateFailed, without_omitted
+from provisioner.ssh.connect import Unreachable
 from provisioner.ssh.conversation import Conversation, Dropped, Operation, Reply
 from provisioner.ssh.pool import Pool
 
-_HIDDEN = "the output is hidden, since no_log is set"
+_sequences = itertools.count()
 
 
 class Stopped(Exception):
@@ -55,6 +71,9 @@ class Strand:
         self.pending: deque[Outcome] = deque()
         self.notified: set[str] = set()
         self.used: Conversation | None = None
+        self._sequence = next(_sequences)
+        self._groups = itertools.count()
+        self._gates: dict[Gate, bool] = {}
 
     def run(self) -> None:
         """All tasks, then the handlers that were notified."""
@@ -62,61 +81,94 @@ class Strand:
             for task in self.play.tasks:
                 if self.setting.tags.selects(task.tags):
                     self._task(task)
-            self._settle_all()
-            self._handlers()
+            self._flush_handlers()
         except BaseException:
             self._abandon()
             raise
 
-    def _handlers(self) -> None:
-        done: set[str] = set()
-        while True:
-            due = [h for h in self.play.handlers if self._is_notified(h) and h.name not in done]
-            if not due:
-                return
+    def _flush_handlers(self) -> None:
+        self._settle_all()
+        done: set[Task] = set()  # one that another handler notifies again is not run again
+        while due := [handler for handler in self._notified() if handler not in done]:
             for handler in due:
-                done.add(handler.name)
+                done.add(handler)
                 self._task(handler)
             self._settle_all()
+        self.notified.clear()
 
-    def _is_notified(self, handler: Task) -> bool:
-        return bool(self.notified & {handler.name, *handler.listen})
+    def _notified(self) -> list[Task]:
+        """The handlers that were notified, in the play's order; of one name the last counts."""
+        last = {name: handler for handler in self.play.handlers for name in handler.names}
+        by_name = {handler for name, handler in last.items() if name in self.notified}
+        return [
+            handler
+            for handler in self.play.handlers
+            if handler in by_name or self.notified.intersection(handler.listen)
+        ]
 
     def _task(self, task: Task) -> None:
         if self.setting.interrupted.is_set():
             raise Stopped
         self._settle_ready()
+        if task.module == "meta":
+            self._flush_handlers()
+            return
         scope = self.host.scope(self.play, task, {})
-        registered: Later
-        if task.loop is None:
-            registered = self._start(task, scope, Group(1))
-        else:
-            items = self._items(task, scope)
-            group = Group(len(items))
-            registered = LoopOutcome([self._item(task, item, group) for item in items])
-            if not items:
-                self._count("skipped")
+        group = Group(next(self._groups))
+        if not self._is_let_in(task, scope, group):
+            return
+        loops = task.loop is not None
+        registered = self._loop(task, scope, group) if loops else self._start(task, scope, group)
         if task.register:
             self.host.vars.results[task.register] = registered
-        if task.failed_when or task.until or task.delegate_to:
+        # a failure that the host can't see by itself must not be followed by more
+        if group.broken or task.failed_when or task.until is not None or task.delegate_to:
             self._settle_all()
+
+    def _is_let_in(self, task: Task, scope: Scope, group: Group) -> bool:
+        """Whether the conditions of the includes around the task held when they were reached."""
+        outcome = Outcome(task, scope, self._settle_until, group)
+        for gate in task.gates:
+            if gate not in self._gates:
+                try:
+                    self._gates[gate] = self._templar(task).all(gate.conditions, scope)
+                except TemplateFailed as error:
+                    self._end_here(outcome, failure(error))
+                    self._settle_all()
+                    return False
+            if not self._gates[gate]:
+                self._end_here(outcome, dict(SKIPPED))
+                return False
+        return True
+
+    def _loop(self, task: Task, scope: Scope, group: Group) -> Later:
+        outcome = Outcome(task, scope, self._settle_until, group)
+        try:
+            items = self._items(task, scope)
+        except TemplateFailed as error:
+            # a task that is skipped as a whole may loop over something undefined
+            skipped = task.when and not self._holds(task, scope)
+            self._end_here(outcome, dict(SKIPPED) if skipped else failure(error))
+            return outcome
+        if not items:
+            self._end_here(outcome, dict(NO_ITEMS))
+            return outcome
+        group.size = len(items)
+        return LoopOutcome([self._item(task, item, group) for item in items])
 
     def _item(self, task: Task, item: Any, group: Group) -> Outcome:
         loop = {task.loop_var: item}
         return self._start(task, self.host.scope(self.play, task, loop), group, loop)
 
     def _items(self, task: Task, scope: Scope) -> list[Any]:
-        try:
-            items = self._templar(task).value(task.loop, scope)
-            if not isinstance(items, (list, tuple)):
-                raise TemplateFailed(f"loop needs a list, not {type(items).__name__}")
-            return list(items)
-        except TemplateFailed as error:
-            # a task that is skipped as a whole may loop over something undefined
-            if task.when and not self._holds(task, scope):
-                return []
-            self._end_here(Outcome(task, scope, self._settle_until, Group(1)), _failure(error))
-            raise Stopped from None
+        items = self._templar(task).value(task.loop, scope)
+        if task.flatten:
+            items = items if isinstance(items, (list, tuple)) else [items]
+            parts = [part if isinstance(part, (list, tuple)) else [part] for part in items]
+            return list(itertools.chain.from_iterable(parts))
+        if not isinstance(items, (list, tuple)):
+            raise TemplateFailed(f"loop needs a list, not {type(items).__name__}")
+        return list(items)
 
     def _holds(self, task: Task, scope: Scope) -> bool:
         try:
@@ -138,13 +190,13 @@ class Strand:
                 self._end_here(outcome, dict(SKIPPED))
             elif task.module in actions.LOCAL:
                 self._local(outcome, templar)
-            elif task.until:
+            elif task.until is not None:
                 self._until(outcome, templar)
             else:
                 self._send(outcome, templar)
                 self.pending.append(outcome)
         except (TemplateFailed, actions.ActionFailed) as error:
-            self._end_here(outcome, _failure(error))
+            self._end_here(outcome, failure(error))
         return outcome
 
     def _label(self, task: Task, scope: Scope, loop: dict[str, Any]) -> str:
@@ -154,8 +206,6 @@ class Strand:
 
     def _local(self, outcome: Outcome, templar: Templar) -> None:
         task = outcome.task
-        if task.module != "set_fact":
-            self._settle_all()  # what it says or asserts comes after what it follows
         raw = {k: v for k, v in task.arguments.items() if (task.module, k) != ("assert", "that")}
         arguments = templar.value(raw, outcome.scope)
         result = actions.local(task, arguments, templar, outcome.scope)
@@ -166,21 +216,21 @@ class Strand:
         outcome.future = Future()
         outcome.future.set_result(Reply(result, 0.0))
         self.pending.append(outcome)
-        if result.get("failed"):
-            self._settle_all()
+        outcome.group.broken |= bool(result.get("failed"))
 
     def _send(self, outcome: Outcome, templar: Templar) -> None:
         task, scope = outcome.task, outcome.scope
         arguments = templar.value(task.arguments, scope)
-        arguments = {key: value for key, value in arguments.items() if value != "__omit__"}
         call = actions.call(task, self.play, arguments, templar, scope)
-        conversation, exclusive = self._conversation(outcome, scope)
+        conversation, exclusive = self._conversation(outcome, templar)
         operation = Operation(
             module=call.module,
             arguments=call.arguments,
             check=self.setting.check if task.check_mode is None else task.check_mode,
             diff=self.setting.diff,
-            keep_going=self._keeps_going(task),
+            sequence=self._sequence,
+            group=outcome.group.number,
+            keep_going=task.ignore_errors or bool(task.failed_when) or task.until is not None,
             exclusive=exclusive,
             environment=self._environment(task, scope, templar),
             blobs=call.blobs,
@@ -193,30 +243,28 @@ class Strand:
         )
         outcome.future = conversation.submit(operation)
 
-    def _keeps_going(self, task: Task) -> bool:
-        # a shared conversation must not drop other hosts' operations after ours failed
-        tolerant = task.ignore_errors or task.failed_when is not None or bool(task.until)
-        return tolerant or task.delegate_to is not None
-
     def _environment(self, task: Task, scope: Scope, templar: Templar) -> dict[str, str]:
-        merged = {**self.play.environment, **task.environment}
-        return {name: str(value) for name, value in templar.value(merged, scope).items()}
+        merged = templar.value({**self.play.environment, **task.environment}, scope)
+        return {name: str(value) for name, value in without_omitted(merged).items()}
 
-    def _conversation(self, outcome: Outcome, scope: Scope) -> tuple[Conversation, bool]:
+    def _conversation(self, outcome: Outcome, templar: Templar) -> tuple[Conversation, bool]:
         """Where the task runs, and whether it needs the host's lock for itself."""
         task = outcome.task
         become = self.play.become if task.become is None else task.become
-        user = (task.become_user or self.play.become_user) if become else None
+        wanted = (task.become_user or self.play.become_user) if become else None
+        user = None if wanted is None else str(templar.value(wanted, outcome.scope))
         target = self.host.target
         if task.delegate_to:
-            outcome.delegated_to = str(self._templar(task).value(task.delegate_to, scope))
+            outcome.delegated_to = str(templar.value(task.delegate_to, outcome.scope))
             target = self.setting.find_host(outcome.delegated_to)
-            self._settle_all()
-        conversation = self.setting.pool.conversation(target, user)
+        try:
+            conversation = self.setting.pool.conversation(target, user)
+        except Unreachable as error:
+            raise _placed(error, outcome) from None
         if self.used is not None and conversation is not self.used:
             self._settle_all()
         self.used = conversation
-        return conversation, target.name in self.setting.pool.shared
+        return conversation, user == "root" and target.name in self.setting.pool.shared
 
     def _until(self, outcome: Outcome, templar: Templar) -> None:
         """Try again, `retries` times at the most, until the condition holds."""
@@ -224,24 +272,23 @@ class Strand:
         self._settle_all()
         for attempt in range(task.retries + 1):
             self._send(outcome, templar)
-            assert outcome.future
-            reply = outcome.future.result()
-            result = {**reply.result, "attempts": attempt + 1}
-            if self._holds_yet(task, self._with_result(outcome, result)):
+            self._take(outcome)
+            outcome.result["attempts"] = attempt + 1
+            if self._is_satisfied(outcome, templar):
                 break
             if attempt < task.retries and self.setting.interrupted.wait(task.delay):
                 raise Stopped
         else:
-            result["failed"] = True
-            result.setdefault("msg", f"the condition did not hold after {task.retries} retries")
-        outcome.future = Future()
-        outcome.future.set_result(Reply(result, reply.seconds))
+            outcome.result.setdefault("msg", f"not so after {task.retries} retries: {task.until}")
+            fail(outcome, attempts=task.retries)
         self.pending.append(outcome)
 
-    def _holds_yet(self, task: Task, scope: Scope) -> bool:
+    def _is_satisfied(self, outcome: Outcome, templar: Templar) -> bool:
+        if not outcome.task.until:
+            return not outcome.result["failed"]
         # what the condition reads may not be there yet either
         try:
-            return self._templar(task).all(task.until, scope)
+            return templar.all(outcome.task.until, with_result(outcome))
         except TemplateFailed:
             return False
 
@@ -258,63 +305,45 @@ class Strand:
         while self.pending:
             self._finish(self.pending.popleft())
 
-    def _finish(self, outcome: Outcome) -> None:
-        """Wait for the result, judge it, tell of it; a failure stops the host."""
+    def _take(self, outcome: Outcome) -> None:
+        """Wait for the result and judge it."""
         assert outcome.future
         try:
             reply = outcome.future.result()
         except Dropped:
             raise Stopped from None
+        except Unreachable as error:
+            raise _placed(error, outcome) from None
         outcome.result, outcome.seconds = dict(reply.result), reply.seconds
-        self._judge(outcome)
-        if outcome.task.no_log:
-            _register_leaves(outcome.result)
-        for name in outcome.result.get("_secrets", ()):
-            secrets.register(str(outcome.result[name]))
+        judge(outcome, self._templar(outcome.task))
+
+    def _finish(self, outcome: Outcome) -> None:
+        """Wait for the result, tell of it; a failure stops the host once all items have ended."""
+        if not outcome.status:
+            self._take(outcome)
+        register_secrets(outcome)
         if outcome.status == "changed":
-            self.notified.update(self._notify_names(outcome))
+            self._notify(outcome)
         self._tell(outcome)
-        self._close_group(outcome)
-        if outcome.status == "failed":
-            self.host.summary.reason = f"{outcome.task.name}: {_reason(outcome)}"
-            self.host.summary.advice = str(outcome.result.get("advice", ""))
-            raise Stopped
+        summary = self.host.summary
+        if outcome.status == "failed" and not summary.reason:
+            summary.reason = f"{outcome.task.name}: {reason(outcome)}"
+            summary.advice = str(outcome.result.get("advice", ""))
+        self._count(outcome)
 
-    def _notify_names(self, outcome: Outcome) -> list[str]:
-        names = self._templar(outcome.task).value(list(outcome.task.notify), outcome.scope)
-        return [str(name) for name in names]
-
-    def _judge(self, outcome: Outcome) -> None:
-        """Set the status by the result, `changed_when` and `failed_when`."""
-        task, result = outcome.task, outcome.result
-        if result.get("skipped"):
-            outcome.status = "skipped"
-            return
-        scope = self._with_result(outcome, result)
-        templar = self._templar(task)
+    def _notify(self, outcome: Outcome) -> None:
+        known = {name for h in self.play.handlers for name in (*h.names, *h.listen)}
         try:
-            if task.changed_when is not None:
-                result["changed"] = templar.all(task.changed_when, scope)
-            if task.failed_when is not None:
-                result["failed"] = templar.all(task.failed_when, scope)
+            names = self._templar(outcome.task).value(list(outcome.task.notify), outcome.scope)
         except TemplateFailed as error:
-            result.update(_failure(error))
-        if result.get("failed"):
-            outcome.status = "ignored" if task.ignore_errors else "failed"
-        else:
-            outcome.status = "changed" if result.get("changed") else "ok"
-
-    def _with_result(self, outcome: Outcome, result: dict[str, Any]) -> Scope:
-        if not outcome.task.register:
-            return outcome.scope
-        return outcome.scope.over(Layer({outcome.task.register: result}, False))
+            return fail(outcome, msg=f"notify: {error}")
+        unknown = [str(name) for name in names if str(name) not in known]
+        if unknown:
+            return fail(outcome, msg=f"notify: there is no handler {unknown[0]!r}")
+        self.notified.update(map(str, names))
 
     def _tell(self, outcome: Outcome) -> None:
         task = outcome.task
-        shown = {key: value for key, value in outcome.result.items() if key != "_secrets"}
-        if task.no_log:
-            kept = ("changed", "advice")
-            shown = {"censored": _HIDDEN, **{k: v for k, v in shown.items() if k in kept}}
         self.setting.emit(
             TaskFinished(
                 host=self.host.name,
@@ -324,32 +353,30 @@ class Strand:
                 where=str(task.where),
                 status=outcome.status,
                 seconds=outcome.seconds,
-                result=shown,
-                item=None if task.no_log and outcome.item else outcome.item,
+                result=shown(outcome),
+                item=None if task.no_log else outcome.item,
                 delegated_to=outcome.delegated_to,
             )
         )
 
-    def _close_group(self, outcome: Outcome) -> None:
-        """Count the task once all its items have ended, or one has failed."""
+    def _count(self, outcome: Outcome) -> None:
+        """Count the task once all its items have ended."""
         group = outcome.group
         group.statuses.append(outcome.status)
-        if len(group.statuses) == group.size or outcome.status == "failed":
-            self._count(overall(group.statuses))
-
-    def _count(self, status: str) -> None:
-        summary = self.host.summary
+        if not group.closed:
+            return
+        status = overall(group.statuses)
         name = {"ignored": "ok"}.get(status, status)
-        setattr(summary, name, getattr(summary, name) + 1)
+        setattr(self.host.summary, name, getattr(self.host.summary, name) + 1)
+        if status == "failed":
+            raise Stopped
 
     def _abandon(self) -> None:
-        """After a failure: let the host drop what was sent ahead, then open it for later plays."""
+        """After a failure: let the host drop what was sent ahead."""
         for outcome in self.pending:
             if outcome.future is not None:
                 outcome.future.exception()
         self.pending.clear()
-        if self.used is not None:
-            self.used.proceed()
 
     def _templar(self, task: Task | None) -> Templar:
         return self.setting.templar_for(task)
@@ -365,24 +392,8 @@ def _named(task: Task, templar: Templar, scope: Scope) -> str:
         return task.name
 
 
-def _failure(error: Exception) -> dict[str, Any]:
-    return {"changed": False, "failed": True, "msg": str(error)}
-
-
-def _reason(outcome: Outcome) -> str:
-    return _HIDDEN if outcome.task.no_log else str(outcome.result.get("msg", "failed"))
-
-
-def _register_leaves(value: Any) -> None:
-    """What a `no_log` task brought is secret wherever it turns up again.
-
-    Short words, sentences and paths are no secrets: masking them would shred what is shown.
-    """
-    if isinstance(value, dict):
-        for item in value.values():
-            _register_leaves(item)
-    elif isinstance(value, list):
-        for item in value:
-            _register_leaves(item)
-    elif isinstance(value, str) and len(value) >= 16 and not re.search(r"\s|^/", value):
-        secrets.register(value)
+def _placed(error: Unreachable, outcome: Outcome) -> Unreachable:
+    """The error, naming the host when it is not the task's own."""
+    if outcome.delegated_to is None:
+        return error
+    return Unreachable(f"{outcome.delegated_to}: {error.reason}", error.advice)

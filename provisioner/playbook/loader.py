@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from provisioner.errors import BadInput, Problem, Source
 from provisioner.playbook import modules
-from provisioner.playbook.model import Play, Playbook, Role, Task
+from provisioner.playbook.model import Gate, Play, Playbook, Role, Task
 from provisioner.playbook.tasks import (
     INHERITED,
     inherit,
     inherited_keywords,
+    mapping_of,
+    refuse_unknown,
     short_name,
     task_from,
 )
@@ -24,6 +27,8 @@ PLAY_KEYWORDS = frozenset(
 )
 INCLUDES = frozenset({"import_tasks", "include_tasks"})
 ROLE_INCLUDES = frozenset({"import_role", "include_role"})
+OF_INCLUDES = frozenset({"name", "when", "vars"})
+SECTIONS = (("pre_tasks",), ("roles", "tasks"), ("post_tasks",))  # handlers run after each
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -55,22 +60,26 @@ class Loader:
         return plays
 
     def _imported(self, entry: MarkedDict, path: Path, stack: tuple[Path, ...]) -> list[Play]:
-        _refuse_unknown(entry, frozenset({"import_playbook", "name", "tags", "vars"}), "import")
+        refuse_unknown(entry, frozenset({"import_playbook", "name", "tags", "vars"}), "import")
         target = path.parent / str(entry["import_playbook"])
         if not target.exists():
             where = entry.where("import_playbook")
             raise BadInput.of(f"no such playbook: {entry['import_playbook']}", where)
+        variables = mapping_of(entry, "vars")
+        outer = replace(_outer(entry), vars={})
         return [
             replace(
                 play,
-                vars={**play.vars, **dict(entry.get("vars") or {})},
-                tasks=tuple(inherit(task, _outer(entry)) for task in play.tasks),
+                vars={**play.vars, **variables},
+                tasks=tuple(inherit(task, outer) for task in play.tasks),
             )
             for play in self._plays(target, stack)
         ]
 
     def find_role(self, name: str, beside: Path, where: Source) -> Path:
         """The directory of role `name`. Raises BadInput."""
+        if not name:
+            raise BadInput.of("a role without a name", where, "say `role: NAME`")
         for directory in [beside / "roles", beside, *self.role_paths]:
             if (directory / name).is_dir():
                 return directory / name
@@ -78,81 +87,114 @@ class Loader:
 
 
 class _PlayLoader:
-    """Loads one play; `handlers` gathers those of its roles too."""
+    """Loads one play; `handlers` gathers those of its roles too, `exported` are the roles whose
+    variables all of the play sees."""
 
     def __init__(self, loader: Loader, path: Path, stack: tuple[Path, ...]) -> None:
         self.loader, self.path, self.stack = loader, path, stack
         self.handlers: list[Task] = []
+        self.exported: list[Role] = []
 
     def play(self, entry: MarkedDict) -> Play:
-        _refuse_unknown(entry, PLAY_KEYWORDS, "play")
-        if "hosts" not in entry:
+        refuse_unknown(entry, PLAY_KEYWORDS, "play")
+        if not entry.get("hosts"):
             raise BadInput.of("a play without hosts", entry.source, "say `hosts: workers`")
         outer = _outer(entry)
-        tasks: list[Task] = []
-        for section in ("pre_tasks", "roles", "tasks", "post_tasks"):
-            content = entry.get(section) or []
-            if not isinstance(content, list):
-                raise BadInput.of(f"{section} must be a list", entry.where(section))
-            if section == "roles":
-                tasks += self._roles(content, outer)
-            else:
-                tasks += self.tasks(content, self.path, None, None, self.stack)
-        handlers = self.tasks(entry.get("handlers") or [], self.path, None, None, self.stack)
+        parts = [self._section(entry, names, outer) for names in SECTIONS]
+        handlers = self.tasks(_list_in(entry, "handlers"), self.path, None, None, self.stack)
+        self.handlers += handlers
         play_tags = replace(outer, when=(), vars={}, become=None, become_user=None, environment={})
-        return Play(
+        play = Play(
             name=str(entry.get("name") or entry["hosts"]),
             hosts=_pattern(entry["hosts"]),
             where=entry.source,
             directory=self.path.parent,
-            tasks=tuple(inherit(task, play_tags) for task in tasks),
-            handlers=(*self.handlers, *handlers),
-            vars={**self._vars_files(entry), **dict(entry.get("vars") or {})},
-            environment=dict(entry.get("environment") or {}),
+            tasks=tuple(inherit(task, play_tags) for task in self._with_flushes(parts, entry)),
+            handlers=tuple(self.handlers),
+            vars={**outer.vars, **self._vars_files(entry)},
+            role_vars=_merged(role.vars for role in self.exported),
+            role_defaults=_merged(role.defaults for role in self.exported),
+            environment=outer.environment,
             become=bool(outer.become),
-            become_user=str(entry.get("become_user") or "root"),
+            become_user=outer.become_user or "root",
             gather_facts=entry.get("gather_facts", True) is not False,
         )
+        _refuse_unknown_handlers(play)
+        return play
+
+    def _section(self, entry: MarkedDict, names: tuple[str, ...], outer: Task) -> list[Task]:
+        tasks: list[Task] = []
+        for name in names:
+            content = _list_in(entry, name)
+            if name == "roles":
+                tasks += self._roles(content, outer)
+            else:
+                tasks += self.tasks(content, self.path, None, None, self.stack)
+        return tasks
+
+    def _with_flushes(self, parts: list[list[Task]], entry: MarkedDict) -> list[Task]:
+        flush = Task(
+            "run handlers",
+            "meta",
+            {"action": "flush_handlers"},
+            entry.source,
+            tags=frozenset({"always"}),
+        )
+        tasks: list[Task] = []
+        for part in parts:
+            if part and tasks and self.handlers:
+                tasks.append(flush)
+            tasks += part
+        return tasks
 
     def _vars_files(self, entry: MarkedDict) -> dict[str, Any]:
         merged: dict[str, Any] = {}
-        for name in entry.get("vars_files") or []:
-            content = load_yaml(self.path.parent / str(name))
-            merged.update(content or {})
+        for name in _list_in(entry, "vars_files"):
+            if not isinstance(name, str) or modules.is_template(name):
+                where = entry.where("vars_files")
+                raise BadInput.of("vars_files must be a list of file names", where)
+            merged.update(_variables_in(self.path.parent / name))
         return merged
 
     def _roles(self, entries: list[Any], outer: Task) -> list[Task]:
         tasks: list[Task] = []
         for index, entry in enumerate(entries):
-            if isinstance(entry, str):
-                where = entries.item_sources[index] if isinstance(entries, MarkedList) else None
-                mapping = MarkedDict(role=entry)
-                mapping.source, mapping.key_sources = where or outer.where, {}
-            else:
+            if isinstance(entry, MarkedDict):
                 mapping = entry
+            else:
+                mapping = MarkedDict(role=entry if isinstance(entry, str) else None)
+                where = entries.item_sources[index] if isinstance(entries, MarkedList) else None
+                mapping.source, mapping.key_sources = where or outer.where, {}
+            refuse_unknown(mapping, INHERITED | {"role"}, "role")
             name = str(mapping.get("role") or mapping.get("name") or "")
-            _refuse_unknown(mapping, INHERITED | {"role"}, "role")
-            tasks += self.role(name, mapping, None, self.stack)
+            role = self._role(name, mapping, inherited_keywords(mapping)["vars"])
+            self.exported.append(role)
+            tasks += self._role_tasks(role, "main", _outer(mapping), mapping, self.stack)
         return tasks
 
-    def role(
-        self, name: str, use: MarkedDict, outer: Task | None, stack: tuple[Path, ...]
-    ) -> list[Task]:
-        """The tasks of a role, as `use` (an entry of roles: or an include) wants them."""
+    def _role(self, name: str, use: MarkedDict, params: dict[str, Any]) -> Role:
         path = self.loader.find_role(name, self.path.parent, use.source)
-        role = Role(
-            name,
-            path,
-            defaults=_variables(path / "defaults"),
-            vars=_variables(path / "vars"),
-            params=dict(use.get("vars") or {}),
-        )
-        around = inherit(_outer(use), outer)
-        main = _main_file(path / "tasks")
-        tasks = self._file(main, role, around, stack) if main else []
-        handlers = _main_file(path / "handlers")
+        meta = _main_file(path / "meta")
+        if meta and _variables_in(meta).get("dependencies"):
+            raise BadInput.of(
+                "dependencies of roles are not supported",
+                Source(str(meta)),
+                "list the roles in the play's roles",
+            )
+        defaults, own = _variables(path / "defaults"), _variables(path / "vars")
+        return Role(name, path, defaults=defaults, vars=own, params=params)
+
+    def _role_tasks(
+        self, role: Role, file: str, around: Task, use: MarkedDict, stack: tuple[Path, ...]
+    ) -> list[Task]:
+        """The tasks of a role; its handlers are kept, unless they are there already."""
+        tasks_file = _main_file(role.path / "tasks", file)
+        if tasks_file is None and file != "main":
+            raise BadInput.of(f"role {role.name} has no tasks {file!r}", use.source)
+        tasks = self._file(tasks_file, role, around, stack) if tasks_file else []
+        handlers = _main_file(role.path / "handlers")
         if handlers and not any(handler.role == role for handler in self.handlers):
-            self.handlers += self._file(handlers, role, None, stack)
+            self.handlers += self._file(handlers, role, around, stack)
         return tasks
 
     def _file(
@@ -194,30 +236,100 @@ class _PlayLoader:
     ) -> list[Task]:
         keys = {short_name(key): key for key in entry}
         if "block" in keys:
-            _refuse_unknown(entry, INHERITED | {"block"}, "block")
-            return self.tasks(entry["block"], path, role, inherit(_outer(entry), outer), stack)
-        include = sorted(INCLUDES & keys.keys())
-        if include:
-            key = keys[include[0]]
-            _refuse_unknown(entry, INHERITED | {key}, "include")
-            file = entry[key]["file"] if isinstance(entry[key], dict) else entry[key]
-            target = path.parent / str(file)
-            if modules.is_template(file) or not target.exists():
-                raise BadInput.of(f"no such task file: {file}", entry.where(key))
-            return self._file(target, role, inherit(_outer(entry), outer), stack)
-        include = sorted(ROLE_INCLUDES & keys.keys())
-        if include:
-            key = keys[include[0]]
-            _refuse_unknown(entry, INHERITED | {key}, "include")
-            name = entry[key]["name"] if isinstance(entry[key], dict) else entry[key]
-            return self.role(str(name), entry, outer, stack)
+            refuse_unknown(entry, INHERITED | {"block"}, "block")
+            inner = inherit(_outer(entry), outer)
+            return self.tasks(_list_in(entry, "block"), path, role, inner, stack)
+        for name in sorted(keys.keys() & (INCLUDES | ROLE_INCLUDES)):
+            key = keys[name]
+            around = inherit(_include(entry, name, key), outer)
+            if name in ROLE_INCLUDES:
+                return self._role_include(entry, name, key, around, stack)
+            target = path.parent / _file_name(entry, key)
+            if not target.is_file():
+                raise BadInput.of(f"no such task file: {target}", entry.where(key))
+            return self._file(target, role, around, stack)
         return [task_from(entry, role, outer)]
+
+    def _role_include(
+        self, entry: MarkedDict, name: str, key: Any, around: Task, stack: tuple[Path, ...]
+    ) -> list[Task]:
+        options = mapping_of(entry, key)
+        unknown = options.keys() - {"name", "tasks_from"}
+        if unknown:
+            raise BadInput.of(f"{name} can't take {min(unknown)!r} here", entry.where(key))
+        imported = name == "import_role"
+        params = mapping_of(entry, "vars") if imported else {}
+        role = self._role(str(options.get("name") or ""), entry, params)
+        if imported:
+            self.exported.append(role)
+        file = Path(str(options.get("tasks_from") or "main")).stem
+        return self._role_tasks(role, file, around, entry, stack)
 
 
 def _outer(mapping: MarkedDict) -> Task:
-    """What a play, block or include passes down, as a task without a module."""
+    """What a play, block or import passes down, as a task without a module."""
     name = str(mapping.get("name") or "")
     return Task(name, "", {}, mapping.source, **inherited_keywords(mapping))
+
+
+def _include(entry: MarkedDict, name: str, key: Any) -> Task:
+    """What an import or include passes down.
+
+    An import is as if its tasks stood there. The condition of an include holds for all of it,
+    whatever its tasks change, and its variables are stronger than theirs.
+    """
+    if name.startswith("import"):
+        refuse_unknown(entry, INHERITED | {key}, "import")
+        return _outer(entry)
+    lost = sorted(entry.keys() & (INHERITED - OF_INCLUDES))
+    if lost:
+        raise BadInput.of(
+            f"{name} does not pass {lost[0]!r} on to its tasks",
+            entry.where(lost[0]),
+            f"import_{name.partition('_')[2]} does",
+        )
+    refuse_unknown(entry, OF_INCLUDES | {key}, "include")
+    outer = _outer(entry)
+    gates = (Gate(outer.when),) if outer.when else ()
+    return replace(outer, when=(), gates=gates, vars={}, include_vars=outer.vars)
+
+
+def _file_name(entry: MarkedDict, key: Any) -> str:
+    """The file that an import or include of tasks names."""
+    value = entry[key]
+    if isinstance(value, dict) and set(value) == {"file"}:
+        value = value["file"]
+    if not isinstance(value, str) or modules.is_template(value):
+        raise BadInput.of(f"{key} needs the name of a file", entry.where(key))
+    return value
+
+
+def _refuse_unknown_handlers(play: Play) -> None:
+    known = {name for handler in play.handlers for name in (*handler.names, *handler.listen)}
+    problems = [
+        Problem(f"there is no handler {name!r}", task.where, modules.suggestion(name, list(known)))
+        for task in (*play.tasks, *play.handlers)
+        for name in task.notify
+        if name not in known and not modules.is_template(name)
+    ]
+    if problems:
+        raise BadInput(problems)
+
+
+def _list_in(mapping: MarkedDict, key: str) -> list[Any]:
+    value = mapping.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise BadInput.of(f"{key} must be a list", mapping.where(key))
+    return value
+
+
+def _merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged.update(layer)
+    return merged
 
 
 def _enter(path: Path, stack: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -240,23 +352,9 @@ def _list_of_mappings(path: Path, expectation: str) -> list[MarkedDict]:
     return content
 
 
-def _refuse_unknown(mapping: MarkedDict, known: frozenset[str], what: str) -> None:
-    problems = [
-        Problem(f"unknown {what} keyword {key!r}", mapping.where(key), _advice(key, known))
-        for key in mapping
-        if key not in known
-    ]
-    if problems:
-        raise BadInput(problems)
-
-
-def _advice(key: Any, known: frozenset[str]) -> str:
-    return modules.suggestion(str(key), sorted(known)) or "it is outside the supported language"
-
-
-def _main_file(directory: Path) -> Path | None:
+def _main_file(directory: Path, name: str = "main") -> Path | None:
     for suffix in SUFFIXES:
-        file = directory / f"main{suffix}"
+        file = directory / f"{name}{suffix}"
         if file.is_file():
             return file
     return None
@@ -264,7 +362,11 @@ def _main_file(directory: Path) -> Path | None:
 
 def _variables(directory: Path) -> dict[str, Any]:
     file = _main_file(directory)
-    content = load_yaml(file) if file else {}
+    return _variables_in(file) if file else {}
+
+
+def _variables_in(file: Path) -> dict[str, Any]:
+    content = load_yaml(file)
     if content is not None and not isinstance(content, dict):
         raise BadInput.of("variables must be a mapping", Source(str(file), 1))
     return dict(content or {})

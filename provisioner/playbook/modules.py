@@ -45,6 +45,7 @@ CONTROLLER: dict[str, dict[str, Argument]] = {
         "success_msg": Argument("raw"),
         "quiet": Argument("bool", default=False),
     },
+    "meta": {"action": Argument(required=True, choices=("flush_handlers",))},
     "fail": {"msg": Argument(default="Failed as requested from task")},
 }
 
@@ -70,7 +71,8 @@ def names() -> frozenset[str]:
 def spec(name: str) -> Spec:
     """What module `name` accepts; the name must be one of `names()`."""
     if name in CONTROLLER:
-        return Spec(CONTROLLER[name], open=name == "set_fact")
+        free_form = "action" if name == "meta" else None
+        return Spec(CONTROLLER[name], free_form, open=name == "set_fact")
     module = importlib.import_module(f"provisioner.remote.modules.{name}")
     return Spec(module.ARGUMENTS, getattr(module, "FREE_FORM", None))
 
@@ -78,7 +80,7 @@ def spec(name: str) -> Spec:
 def is_template(value: Any) -> bool:
     """Whether the value holds Jinja, so that its type is known only per host."""
     if isinstance(value, str):
-        return "{{" in value or "{%" in value
+        return "{{" in value or "{%" in value or "{#" in value
     if isinstance(value, dict):
         return any(is_template(part) for part in value.values())
     return isinstance(value, list) and any(is_template(part) for part in value)

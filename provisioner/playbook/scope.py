@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,14 @@ from typing import Any
 class Later(ABC):
     """A value that is still being made on a host, such as a registered result."""
 
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether `value` returns at once, in any thread."""
+
     @abstractmethod
     def value(self) -> Any:
-        """The value, when need be waited for."""
+        """The value, when need be waited for; by the thread that makes it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,14 @@ class Scope:
                 return value, layer.trusted
         return None
 
+    def is_ready(self, name: str) -> bool:
+        """Whether a variable is defined and need not be waited for."""
+        for layer in self.layers:
+            if name in layer.variables:
+                value = layer.variables[name]
+                return not isinstance(value, Later) or value.ready
+        return False
+
     def names(self) -> set[str]:
         """Every variable that is defined."""
         return {str(name) for layer in self.layers for name in layer.variables}
@@ -66,25 +79,27 @@ class HostVars:
 
     def scope(
         self,
-        play_vars: Mapping[str, Any],
-        task_vars: Mapping[str, Any],
-        role_layers: tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]],
         loop: Mapping[str, Any],
+        included: Mapping[str, Any],
+        written: Sequence[Mapping[str, Any]],
+        defaults: Sequence[Mapping[str, Any]],
     ) -> Scope:
-        """The scope of a task; `role_layers` are the role's params, vars and defaults."""
-        params, role_vars, defaults = role_layers
+        """The scope of a task, as things are now.
+
+        `included` are an include's variables; `written` those of task, roles and play, and
+        `defaults` those of roles, the strongest first.
+        """
         return Scope(
             (
                 Layer(self.magic, False),
-                Layer(self.extra, True),
                 Layer(loop, False),
-                Layer(self.results, False),
-                Layer(params, True),
-                Layer(task_vars, True),
-                Layer(role_vars, True),
-                Layer(play_vars, True),
+                Layer(self.extra, True),
+                Layer(included, True),
+                # later tasks set facts while earlier ones are still to be judged
+                Layer(dict(self.results), False),
+                *(Layer(variables, True) for variables in written),
                 Layer(self.facts, False),
                 Layer(self.settings, True),
-                Layer(defaults, True),
+                *(Layer(variables, True) for variables in defaults),
             )
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from provisioner.errors import BadInput, Source
+from provisioner.errors import BadInput, Problem, Source
 from provisioner.playbook import modules
 from provisioner.playbook.model import Role, Task
 from provisioner.remote.arguments import BadArgument, convert
@@ -20,6 +20,14 @@ INHERITED = frozenset(
     "name when tags become become_user vars environment no_log check_mode ignore_errors "
     "delegate_to".split()
 )
+# Ansible's own, which a play, block or task here can't have.
+UNSUPPORTED = frozenset(
+    "rescue always run_once any_errors_fatal max_fail_percentage serial strategy order throttle "
+    "async poll local_action action connection delegate_facts debugger diff module_defaults "
+    "collections become_method become_flags become_exe force_handlers remote_user port timeout "
+    "vars_prompt gather_subset gather_timeout fact_path ignore_unreachable "
+    "first_available_file break_when".split()
+)
 PREFIXES = ("ansible.builtin.", "ansible.posix.", "b9prov.")
 
 
@@ -28,6 +36,8 @@ def task_from(mapping: MarkedDict, role: Role | None, outer: Task | None) -> Tas
     module_key = module_key_of(mapping, KEYWORDS)
     module = short_name(module_key)
     where = mapping.where(module_key)
+    if module == "meta":
+        refuse_unknown(mapping, frozenset({module_key, "name", "tags"}), "meta")
     arguments = _arguments(module, mapping[module_key], mapping, where)
     modules.check_arguments(module, arguments, where)
     task = Task(
@@ -44,6 +54,7 @@ def task_from(mapping: MarkedDict, role: Role | None, outer: Task | None) -> Tas
 
 def module_key_of(mapping: MarkedDict, keywords: frozenset[str]) -> str:
     """The one key that is no keyword. Raises BadInput when there is none, or several."""
+    refuse_unsupported(mapping)
     others = [key for key in mapping if key not in keywords]
     if not others:
         raise BadInput.of("a task without a module", mapping.source, "say what it should do")
@@ -60,6 +71,37 @@ def module_key_of(mapping: MarkedDict, keywords: frozenset[str]) -> str:
             f"a task with several modules: {', '.join(others)}", mapping.where(others[1])
         )
     return str(others[0])
+
+
+def refuse_unsupported(mapping: MarkedDict) -> None:
+    """Raise BadInput for keywords of Ansible that are outside the supported language."""
+    problems = [
+        Problem(
+            f"{key!r} is not supported",
+            mapping.where(key),
+            "it is Ansible's, but outside the language that is understood here",
+        )
+        for key in mapping
+        if key in UNSUPPORTED or (str(key).startswith("with_") and key != "with_items")
+    ]
+    if problems:
+        raise BadInput(problems)
+
+
+def refuse_unknown(mapping: MarkedDict, known: frozenset[str], what: str) -> None:
+    """Raise BadInput for keys that are not in `known`."""
+    refuse_unsupported(mapping)
+    problems = [
+        Problem(
+            f"unknown {what} keyword {key!r}",
+            mapping.where(key),
+            modules.suggestion(str(key), sorted(known)) or "it is outside the supported language",
+        )
+        for key in mapping
+        if key not in known
+    ]
+    if problems:
+        raise BadInput(problems)
 
 
 def short_name(key: Any) -> str:
@@ -83,43 +125,67 @@ def _arguments(module: str, value: Any, mapping: MarkedDict, where: Source) -> d
         raise BadInput.of(
             f"{module} takes a mapping of arguments", where, "write `key: value` lines below it"
         )
-    return {**arguments, **dict(mapping.get("args") or {})}
+    return {**arguments, **mapping_of(mapping, "args")}
 
 
 def _own_keywords(mapping: MarkedDict) -> dict[str, Any]:
     """Keywords that belong to the task itself and are not passed down by a block."""
-    control = mapping.get("loop_control") or {}
+    control = mapping_of(mapping, "loop_control")
     for key in control:
         if key not in ("loop_var", "label"):
             raise BadInput.of(f"loop_control has no {key!r}", mapping.where("loop_control"))
-    loop = mapping.get("loop", mapping.get("with_items"))
-    keywords: dict[str, Any] = {
-        "loop": loop,
-        "loop_var": str(control.get("loop_var", "item")),
+    retried = "until" in mapping or "retries" in mapping
+    return {
+        **_loop(mapping),
+        "loop_var": _variable(mapping, "loop_control", control.get("loop_var", "item")),
         "loop_label": control.get("label"),
-        "register": mapping.get("register"),
-        "notify": _words(mapping.get("notify")),
-        "listen": _words(mapping.get("listen")),
-        "until": conditions(mapping.get("until")),
+        "register": _variable(mapping, "register", mapping.get("register")),
+        "notify": words_of(mapping, "notify"),
+        "listen": words_of(mapping, "listen"),
+        "until": conditions_of(mapping, "until") if retried else None,
         "retries": _number(mapping, "retries", "int", 3),
         "delay": _number(mapping, "delay", "float", 5.0),
+        "changed_when": conditions_of(mapping, "changed_when") or None,
+        "failed_when": conditions_of(mapping, "failed_when") or None,
     }
-    for key in ("changed_when", "failed_when"):
-        if key in mapping:
-            keywords[key] = conditions(mapping[key])
-    return keywords
+
+
+def _loop(mapping: MarkedDict) -> dict[str, Any]:
+    given = [key for key in ("loop", "with_items") if key in mapping]
+    if not given:
+        return {}
+    if len(given) > 1:
+        raise BadInput.of("loop and with_items exclude each other", mapping.where("with_items"))
+    [key] = given
+    loop = mapping[key]
+    if not isinstance(loop, (list, str)) or (key == "loop" and not _may_be_list(loop)):
+        raise BadInput.of(f"{key} must be a list, or an expression for one", mapping.where(key))
+    return {"loop": loop, "flatten": key == "with_items"}
+
+
+def _may_be_list(loop: Any) -> bool:
+    return isinstance(loop, list) or modules.is_template(loop)
+
+
+def _variable(mapping: MarkedDict, key: str, name: Any) -> str | None:
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name.isidentifier():
+        advice = "use letters, digits and underscores"
+        raise BadInput.of(f"{name!r} is no name for a variable", mapping.where(key), advice)
+    return name
 
 
 def inherited_keywords(mapping: MarkedDict) -> dict[str, Any]:
     """Keywords that blocks and includes pass down to their tasks."""
     return {
-        "when": conditions(mapping.get("when")),
-        "tags": frozenset(_words(mapping.get("tags"))),
+        "when": conditions_of(mapping, "when"),
+        "tags": frozenset(words_of(mapping, "tags")),
         "become": _flag(mapping, "become", None),
-        "become_user": mapping.get("become_user"),
-        "vars": dict(mapping.get("vars") or {}),
-        "environment": dict(mapping.get("environment") or {}),
-        "delegate_to": mapping.get("delegate_to"),
+        "become_user": _text(mapping, "become_user"),
+        "vars": mapping_of(mapping, "vars"),
+        "environment": mapping_of(mapping, "environment"),
+        "delegate_to": _text(mapping, "delegate_to"),
         "ignore_errors": _flag(mapping, "ignore_errors", False),
         "no_log": _flag(mapping, "no_log", False),
         "check_mode": _flag(mapping, "check_mode", None),
@@ -133,10 +199,12 @@ def inherit(task: Task, outer: Task | None) -> Task:
     return replace(
         task,
         when=(*outer.when, *task.when),
+        gates=(*outer.gates, *task.gates),
         tags=task.tags | outer.tags,
         become=task.become if task.become is not None else outer.become,
         become_user=task.become_user or outer.become_user,
         vars={**outer.vars, **task.vars},
+        include_vars={**outer.include_vars, **task.include_vars},
         environment={**outer.environment, **task.environment},
         delegate_to=task.delegate_to or outer.delegate_to,
         ignore_errors=task.ignore_errors or outer.ignore_errors,
@@ -145,19 +213,46 @@ def inherit(task: Task, outer: Task | None) -> Task:
     )
 
 
-def conditions(value: Any) -> tuple[Any, ...]:
-    """One condition or a list of them, all of which must hold."""
+def conditions_of(mapping: MarkedDict, key: str) -> tuple[Any, ...]:
+    """One condition or a list of them, all of which must hold. Raises BadInput."""
+    value = mapping.get(key)
     if value is None:
         return ()
-    return tuple(value) if isinstance(value, list) else (value,)
+    conditions = tuple(value) if isinstance(value, list) else (value,)
+    for condition in conditions:
+        if isinstance(condition, (dict, list)) or condition is None:
+            advice = "quote it if it holds braces or a colon"
+            raise BadInput.of(f"{key} must be an expression", mapping.where(key), advice)
+    return conditions
 
 
-def _words(value: Any) -> tuple[str, ...]:
+def mapping_of(mapping: MarkedDict, key: str) -> dict[str, Any]:
+    """The mapping under `key`, empty when there is none. Raises BadInput."""
+    value = mapping.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadInput.of(f"{key} must be a mapping", mapping.where(key))
+    return dict(value)
+
+
+def words_of(mapping: MarkedDict, key: str) -> tuple[str, ...]:
+    """Words from a list, or from a text with commas. Raises BadInput."""
+    value = mapping.get(key)
     if value is None:
         return ()
     if isinstance(value, str):
-        return tuple(word.strip() for word in value.split(","))
-    return tuple(str(word) for word in value)
+        value = value.split(",") if key == "tags" else [value]
+    if not isinstance(value, list) or any(isinstance(word, (dict, list)) for word in value):
+        raise BadInput.of(f"{key} must be a word or a list of words", mapping.where(key))
+    return tuple(str(word).strip() for word in value)
+
+
+def _text(mapping: MarkedDict, key: str) -> str | None:
+    value = mapping.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise BadInput.of(f"{key} must be a text, not {value!r}", mapping.where(key))
 
 
 def _flag(mapping: MarkedDict, key: str, default: bool | None) -> bool | None:

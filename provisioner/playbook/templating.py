@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, KeysView, Mapping, ValuesView
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 from jinja2 import nodes
 from jinja2.runtime import Context
 from jinja2.utils import missing
@@ -19,7 +21,8 @@ from provisioner.errors import Source
 from provisioner.playbook import filters
 from provisioner.playbook.modules import is_template
 from provisioner.playbook.scope import Scope
-from provisioner.remote.arguments import FALSE
+from provisioner.remote.arguments import FALSE, TRUE
+from provisioner.secrets import Secret
 
 _SCOPE = "__scope__"
 
@@ -30,6 +33,32 @@ class TemplateFailed(Exception):
     def __init__(self, message: str, where: Source | None = None) -> None:
         super().__init__(f"{where}: {message}" if where else message)
         self.message, self.where = message, where
+
+
+class VariableUndefined(TemplateFailed):
+    """It can't be evaluated because something in it is undefined."""
+
+
+class _Omitted:
+    """What `omit` stands for: an argument that has it counts as not given."""
+
+    def __str__(self) -> str:
+        raise ValueError("omit stands for a whole value, it can't be part of a text")
+
+    def __repr__(self) -> str:
+        return "omit"
+
+
+OMIT = _Omitted()
+
+
+def without_omitted(value: Any) -> Any:
+    """`value` without the parts that are `omit`, at any depth."""
+    if isinstance(value, dict):
+        return {key: without_omitted(item) for key, item in value.items() if item is not OMIT}
+    if isinstance(value, list):
+        return [without_omitted(item) for item in value if item is not OMIT]
+    return value
 
 
 class _LazyContext(Context):
@@ -43,8 +72,14 @@ class _LazyContext(Context):
         if found is None:
             return self.parent.get(key, missing)
         value, trusted = found
+        if not trusted:
+            return value
         templar: Templar = self.parent["__templar__"]
-        return templar.value(value, scope) if trusted else value  # type: ignore[arg-type]
+        try:
+            return templar.value(value, scope)  # type: ignore[arg-type]
+        except VariableUndefined as error:
+            # for `default` and `is defined` it is as undefined as what it refers to
+            return self.environment.undefined(hint=error.message, name=key)
 
 
 class Templar:
@@ -63,7 +98,7 @@ class Templar:
         self._files = self._environment(
             **options,
             trim_blocks=True,
-            loader=jinja2.FileSystemLoader([str(directory) for directory in search]),
+            loader=_FileLoader([str(directory) for directory in search]),
         )
 
     def _environment(self, **options: Any) -> jinja2.Environment:
@@ -90,10 +125,13 @@ class Templar:
 
     def value(self, raw: Any, scope: Scope) -> Any:
         """`raw` with every template in it evaluated. Raises TemplateFailed."""
+        if isinstance(raw, Secret):
+            return raw  # a password may look like anything
         if isinstance(raw, str):
             return self._string(raw, scope) if is_template(raw) else raw
         if isinstance(raw, Mapping):
-            return {self.value(key, scope): self.value(item, scope) for key, item in raw.items()}
+            with _Explained():
+                return {self.value(k, scope): self.value(item, scope) for k, item in raw.items()}
         if isinstance(raw, (list, tuple)):
             return [self.value(item, scope) for item in raw]
         return raw
@@ -103,10 +141,9 @@ class Templar:
         if isinstance(condition, bool):
             return condition
         text = str(condition)
-        result = self.value(text, scope) if is_template(text) else self._expression(text, scope)
-        if isinstance(result, str):
-            return result.strip().lower() not in FALSE and bool(result.strip())
-        return bool(result)
+        templated = is_template(text)
+        result = self.value(text, scope) if templated else self._expression(text, scope)
+        return _truth(result, templated) if isinstance(result, str) else bool(result)
 
     def all(self, conditions: tuple[Any, ...], scope: Scope) -> bool:
         """Whether every condition holds; those after a false one are not evaluated."""
@@ -128,9 +165,7 @@ class Templar:
     def _expression(self, text: str, scope: Scope) -> Any:
         with _Explained():
             result = self._compiled(text)(**{_SCOPE: scope})
-            if isinstance(result, jinja2.Undefined):
-                str(result)  # raises, naming the variable
-            return result
+            return _plain(result)
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (a templar lives as long as its run)
     def _compiled(self, text: str) -> Any:
@@ -147,6 +182,14 @@ class Templar:
             source, path, _ = self._files.loader.get_source(self._files, name)
             return self._files.parse(source, name, path), Path(path or name)
 
+    def unknown_names(self, tree: nodes.Template) -> Iterator[tuple[str, int]]:
+        """Filters and tests that don't exist, as `filter 'x'`, with their lines."""
+        for node in tree.find_all((nodes.Filter, nodes.Test)):
+            is_filter = isinstance(node, nodes.Filter)
+            known = self._values.filters if is_filter else self._values.tests
+            if node.name is not None and node.name not in known:
+                yield f"{'filter' if is_filter else 'test'} {node.name!r}", node.lineno
+
     def parse(self, text: str, expression: bool) -> nodes.Template:
         """The syntax tree of a value, or of a bare expression. Raises TemplateFailed."""
         with _Explained():
@@ -157,6 +200,44 @@ class Templar:
 def _now(utc: bool = False) -> datetime:
     """The controller's clock, as Ansible's `now()`."""
     return datetime.now(timezone.utc if utc else None)
+
+
+class _FileLoader(jinja2.FileSystemLoader):
+    """Refuses what would silently mean something else than with Ansible."""
+
+    def get_source(self, environment: jinja2.Environment, template: str) -> Any:
+        found = super().get_source(environment, template)
+        if found[0].startswith("#jinja2:"):
+            raise jinja2.TemplateSyntaxError("a #jinja2: line is not supported", 1, template)
+        return found
+
+
+def _truth(text: str, templated: bool) -> bool:
+    """The truth of a condition that came out as a text, where that is beyond doubt.
+
+    Ansible takes every text but the empty one as true, even "no" and "false".
+    """
+    word = text.strip().lower()
+    if templated and word in ("true", "false"):
+        return word == "true"
+    if templated or word in TRUE | FALSE:
+        raise TemplateFailed(
+            "the condition is a text, not true or false; compare it with something, or use `| bool`"
+        )
+    return bool(word)
+
+
+def _plain(value: Any) -> Any:
+    """A value without generators and undefined parts, as it can be sent, kept and shown."""
+    if isinstance(value, jinja2.Undefined):
+        str(value)  # raises, naming the variable
+    if isinstance(value, (Iterator, KeysView, ValuesView, range, set, frozenset)):
+        return [_plain(item) for item in value]
+    if type(value) in (list, tuple):
+        return [_plain(item) for item in value]
+    if type(value) is dict:
+        return {key: _plain(item) for key, item in value.items()}
+    return value
 
 
 class _Explained:
@@ -178,6 +259,8 @@ class _Explained:
         if isinstance(error, jinja2.TemplateSyntaxError):
             where = Source(error.name or self.name, error.lineno) if self.name else None
             raise TemplateFailed(error.message or "syntax error", where) from None
+        if isinstance(error, jinja2.UndefinedError):
+            raise VariableUndefined(str(error), self._line(trace)) from None
         if isinstance(error, (jinja2.TemplateError, filters.FilterFailed, *_VALUE_ERRORS)):
             message = str(error) or type(error).__name__
             raise TemplateFailed(message, self._line(trace)) from None
@@ -189,7 +272,17 @@ class _Explained:
         return Source(self.name, frames[-1].lineno or 0) if frames else Source(self.name)
 
 
-_VALUE_ERRORS = (TypeError, ValueError, KeyError, AttributeError, IndexError, ZeroDivisionError)
+# what filters, tests and methods of values raise when they are given what they can't work with
+_VALUE_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    TypeError,
+    ValueError,
+    re.error,
+    yaml.YAMLError,
+)
 
 
 def _is(frame: traceback.FrameSummary, name: str) -> bool:
@@ -198,14 +291,13 @@ def _is(frame: traceback.FrameSummary, name: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _single_expression(text: str) -> str | None:
-    """What stands between the braces when the whole text is one `{{ … }}`."""
-    stripped = text.strip()
-    if not (stripped.startswith("{{") and stripped.endswith("}}")):
+    """What stands between the braces when the whole text is one `{{ … }}`, with nothing around."""
+    if not (text.startswith("{{") and text.endswith("}}")):
         return None
     try:
-        body = jinja2.Environment().parse(stripped).body
+        body = jinja2.Environment().parse(text).body
     except jinja2.TemplateSyntaxError:
         return None
     if len(body) == 1 and isinstance(body[0], nodes.Output) and len(body[0].nodes) == 1:
-        return stripped[2:-2].strip("-").strip()
+        return text[2:-2].strip("-").strip()
     return None

@@ -1,7 +1,7 @@
 """The program that runs on a host for the length of a run, fed over one exec channel.
 
 It sends its facts, then carries out operations in order. After a failure it drops what was sent
-ahead, until the controller opens a new epoch. Messages in: `hello, op, epoch, alive, bye`; out:
+ahead of the same sequence. Messages in: `hello, op, alive, bye`; out:
 `locked, hello, start, progress, need, result, dropped, alive, fatal`.
 """
 
@@ -36,8 +36,7 @@ class Runner:
         self.operations: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.blobs = BlobStore(lambda sha256: self.send(t="need", sha256=sha256))
         self.write_lock = threading.Lock()
-        self.epoch = 0
-        self.failed_epoch = -1
+        self.failed: dict[int, int | None] = {}  # sequences that ended, and by which group
         self.heard = time.monotonic()
         self.gone = threading.Event()
 
@@ -97,12 +96,18 @@ class Runner:
             operation = self.operations.get()
             if operation is None or self.gone.is_set():
                 return
-            if operation["t"] == "epoch":
-                self.epoch = operation["epoch"]
-            elif operation["epoch"] <= self.failed_epoch:
+            if self._is_void(operation):
                 self.send(t="dropped", id=operation["id"])
             else:
                 self._execute(operation)
+
+    def _is_void(self, operation: dict[str, Any]) -> bool:
+        """Whether a failure came before in the sequence, other than in the operation's own group:
+        all items of a loop are carried out."""
+        if operation["sequence"] not in self.failed:
+            return False
+        group = operation.get("group")
+        return group is None or group != self.failed[operation["sequence"]]
 
     def _lock(self, wanted: dict[str, Any] | None) -> bool:
         if wanted is None:
@@ -126,7 +131,7 @@ class Runner:
         started = time.monotonic()
         result = self._locked_call(operation)
         if result.get("failed") and operation.get("on_failure", "stop") == "stop":
-            self.failed_epoch = operation["epoch"]
+            self.failed[operation["sequence"]] = operation.get("group")
         self.send(t="result", id=number, result=result, seconds=time.monotonic() - started)
 
     def _locked_call(self, operation: dict[str, Any]) -> dict[str, Any]:

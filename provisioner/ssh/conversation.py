@@ -39,14 +39,17 @@ class Dropped(Exception):
 class Operation:
     """One call of a task module on a host.
 
-    `keep_going`: a failure doesn't stop what was sent behind it. `exclusive`: take the host's
-    lock for just this operation. `blobs` maps SHA-256 to content that the host may ask for.
+    A failure stops what was sent behind it in the same `sequence`, but for operations of the same
+    `group`; with `keep_going` it stops nothing. `exclusive`: take the host's lock for just this
+    operation. `blobs` maps SHA-256 to content that the host may ask for.
     """
 
     module: str
     arguments: dict[str, Any]
     check: bool = False
     diff: bool = False
+    sequence: int = 0
+    group: int | None = None
     keep_going: bool = False
     exclusive: bool = False
     environment: dict[str, str] = field(default_factory=dict)
@@ -67,7 +70,6 @@ class Reply:
 class _Sent:
     operation: Operation
     future: Future[Reply]
-    epoch: int
 
 
 class Conversation:
@@ -78,7 +80,6 @@ class Conversation:
         self._pipe = pipe
         self._lock_wait = lock_wait
         self._numbers = itertools.count()
-        self._epoch = 0
         self._sent: dict[int, _Sent] = {}
         self._blobs: dict[str, Path | bytes] = {}
         self._state = threading.Condition()
@@ -128,13 +129,13 @@ class Conversation:
                 future.set_exception(self._lost)
                 return future
             number = next(self._numbers)
-            epoch = self._epoch
-            self._sent[number] = _Sent(operation, future, epoch)
+            self._sent[number] = _Sent(operation, future)
             self._blobs.update(operation.blobs)
         content: dict[str, Any] = {
             "t": "op",
             "id": number,
-            "epoch": epoch,
+            "sequence": operation.sequence,
+            "group": operation.group,
             "module": operation.module,
             "args": operation.arguments,
             "check": operation.check,
@@ -146,13 +147,6 @@ class Conversation:
             content["lock"] = self._lock_request()
         self._write(frames.message(content))
         return future
-
-    def proceed(self) -> None:
-        """After a failure: what is submitted from here on is to be carried out."""
-        with self._state:
-            self._epoch += 1
-            epoch = self._epoch
-        self._write(frames.message({"t": "epoch", "epoch": epoch}))
 
     def close(self) -> None:
         """End the conversation; an operation that runs is finished by the host on its own."""
