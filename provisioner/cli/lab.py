@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from typing import Any
@@ -17,7 +18,20 @@ from provisioner.lab.machine import require_machine
 from provisioner.paths import cache_dir
 
 COLUMNS = ("name", "address", "state", "up", "memory")
-NAME = click.option("--name", default="default", show_default=True, help="Which lab.")
+
+
+def _lab_name(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    """A lab's name is that of its folder too: `..` or nothing would name what is no lab's."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
+        raise click.BadParameter(
+            f"{name!r} is no name for a lab: lower-case letters, digits and dashes"
+        )
+    return name
+
+
+NAME = click.option(
+    "--name", default="default", show_default=True, callback=_lab_name, help="Which lab."
+)
 HOST = click.argument("host")
 REAL = click.option(
     "--real/--light",
