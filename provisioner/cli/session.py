@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,14 +33,7 @@ class Session:
         """A run, not yet begun, that tells `sink`."""
         # What paramiko logs, tracebacks and all, comes back as errors with a reason.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
-        return Run(self.playbook, self.inventory, self.options, sink, _Threads)
-
-
-class _Threads(ThreadPoolExecutor):
-    """Leaves its threads alone when the run is interrupted, rather than wait for them."""
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        self.shutdown(wait=kind is None, cancel_futures=kind is not None)
+        return Run(self.playbook, self.inventory, self.options, sink)
 
 
 def open_session(request: Request, playbook: Path, magic: dict[str, Any]) -> Session:
@@ -49,7 +41,7 @@ def open_session(request: Request, playbook: Path, magic: dict[str, Any]) -> Ses
     extra = extra_variables(request)
     inventory = open_inventory(request, extra)
     session = Session(
-        Loader(_role_paths(request.playbooks)).playbook(playbook),
+        Loader([data_dir("playbooks") / "roles"], request.playbooks).playbook(playbook),
         inventory,
         Options(
             check=request.check,
@@ -92,11 +84,6 @@ def agent_zipapp() -> str:
     build_zipapp(half)
     half.replace(path)
     return str(path)
-
-
-def _role_paths(directory: Path | None) -> list[Path]:
-    own = [directory / "roles", directory] if directory else []
-    return [*own, data_dir("playbooks") / "roles"]
 
 
 def _words(lists: tuple[str, ...]) -> frozenset[str]:

@@ -107,6 +107,9 @@ def local(task: Task, arguments: dict[str, Any], templar: Templar, scope: Scope)
         }
     if task.module == "assert":
         return _assert(task, arguments, templar, scope)
+    if int(arguments.get("verbosity") or 0) > 0:
+        msg = "Verbosity threshold not met."
+        return {"changed": False, "skipped": True, "skipped_reason": msg}
     if arguments.get("var"):
         name = str(arguments["var"])
         try:

@@ -63,7 +63,7 @@ class Run:
         inventory: Inventory,
         options: Options,
         sink: Sink,
-        executor: Callable[[int], Executor] = lambda forks: ThreadPoolExecutor(forks),
+        executor: Callable[[int], Executor] = ThreadPoolExecutor,
     ) -> None:
         self.playbook, self.inventory, self.options = playbook, inventory, options
         self._sink, self._sink_lock = sink, threading.Lock()
@@ -86,6 +86,12 @@ class Run:
         """Raise BadInput for what is wrong with the playbook on these hosts; touches nothing."""
         for play in self.playbook.plays:
             self.hosts_of(play)
+            if GATEWAY not in self.hosts and uses_gateway(play):
+                raise BadInput.of(
+                    f"{play.name!r} needs the gateway host, and the inventory names none",
+                    play.where,
+                    "set gateway.host, also where the API is reached by gateway.url",
+                )
         scopes = {name: self.hosts[name].vars for name in self._chosen}
         defined = {
             name: {*known.settings, *known.extra, *known.magic} for name, known in scopes.items()
@@ -183,9 +189,12 @@ class Run:
         for host in hosts:
             host.finished = False
             host.vars.magic["playbook_dir"] = str(play.directory)
-        with self._executor(max(1, min(self.options.forks, len(hosts)))) as executor:
-            futures = [executor.submit(self._strand, setting, host) for host in hosts]
-            self._await(futures)
+        executor = self._executor(max(1, min(self.options.forks, len(hosts))))
+        try:
+            self._await([executor.submit(self._strand, setting, host) for host in hosts])
+        finally:
+            # an interrupted run does not wait for a strand that is stuck
+            executor.shutdown(wait=not self._interrupted.is_set(), cancel_futures=True)
 
     def _await(self, futures: list[Future[None]]) -> None:
         try:
@@ -246,6 +255,12 @@ class Run:
     def _emit(self, event: Event) -> None:
         with self._sink_lock:
             self._sink(event)
+
+
+def uses_gateway(play: Play) -> bool:
+    """Whether the play, or a task of it, runs on the gateway host."""
+    tasks = (*play.tasks, *play.handlers)
+    return play.hosts == GATEWAY or any(task.delegate_to == GATEWAY for task in tasks)
 
 
 def template_search(first: tuple[Path, ...], play: Play, task: Task | None) -> tuple[Path, ...]:

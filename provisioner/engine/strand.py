@@ -181,11 +181,11 @@ class Strand:
     ) -> Outcome:
         """Evaluate and send one task or loop item; or end it here when no host is needed."""
         templar = self._templar(task)
-        task = replace(task, name=_named(task, templar, scope))
+        task = replace(task, name=_if_possible(task.name, templar, scope))
         outcome = Outcome(task, scope, self._settle_until, group, loop=loop or {})
         try:
             if loop:
-                outcome.item = self._label(task, scope, loop)
+                outcome.item = _label(task, templar, scope, loop)
             if not templar.all(task.when, scope):
                 self._end_here(outcome, dict(SKIPPED))
             elif task.module in actions.LOCAL:
@@ -198,11 +198,6 @@ class Strand:
         except (TemplateFailed, actions.ActionFailed) as error:
             self._end_here(outcome, failure(error))
         return outcome
-
-    def _label(self, task: Task, scope: Scope, loop: dict[str, Any]) -> str:
-        if task.loop_label:
-            return str(self._templar(task).value(task.loop_label, scope))
-        return str(loop[task.loop_var])
 
     def _local(self, outcome: Outcome, templar: Templar) -> None:
         task = outcome.task
@@ -382,14 +377,20 @@ class Strand:
         return self.setting.templar_for(task)
 
 
-def _named(task: Task, templar: Templar, scope: Scope) -> str:
-    """The task's name, evaluated where that is possible."""
-    if not is_template(task.name):
-        return task.name
+def _label(task: Task, templar: Templar, scope: Scope, loop: dict[str, Any]) -> str:
+    if task.loop_label is None:
+        return str(loop[task.loop_var])
+    return _if_possible(task.loop_label, templar, scope)
+
+
+def _if_possible(text: str, templar: Templar, scope: Scope) -> str:
+    """A name or label, evaluated where that is possible."""
+    if not is_template(text):
+        return text
     try:
-        return str(templar.value(task.name, scope))
+        return str(templar.value(text, scope))
     except TemplateFailed:
-        return task.name
+        return text
 
 
 def _placed(error: Unreachable, outcome: Outcome) -> Unreachable:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.errors import BadInput, Problem, Source
+from provisioner.paths import data_dir
 from provisioner.playbook import modules
 from provisioner.playbook.model import Gate, Play, Playbook, Role, Task
 from provisioner.playbook.tasks import (
@@ -33,10 +34,12 @@ SUFFIXES = (".yaml", ".yml")
 
 
 class Loader:
-    """Reads playbooks; roles are looked for beside the playbook, then in `role_paths`."""
+    """Reads playbooks; what they refer to is looked for in `overrides`, then beside the playbook,
+    then in `role_paths` and among the shipped playbooks."""
 
-    def __init__(self, role_paths: list[Path]) -> None:
+    def __init__(self, role_paths: list[Path], overrides: Path | None = None) -> None:
         self.role_paths = role_paths
+        self.overrides = overrides
 
     def playbook(self, path: Path) -> Playbook:
         """Read `path` and all that it refers to. Raises BadInput with every problem found."""
@@ -61,8 +64,8 @@ class Loader:
 
     def _imported(self, entry: MarkedDict, path: Path, stack: tuple[Path, ...]) -> list[Play]:
         refuse_unknown(entry, frozenset({"import_playbook", "name", "tags", "vars"}), "import")
-        target = path.parent / str(entry["import_playbook"])
-        if not target.exists():
+        target = self._find_playbook(str(entry["import_playbook"]), path.parent)
+        if target is None:
             where = entry.where("import_playbook")
             raise BadInput.of(f"no such playbook: {entry['import_playbook']}", where)
         variables = mapping_of(entry, "vars")
@@ -76,11 +79,17 @@ class Loader:
             for play in self._plays(target, stack)
         ]
 
+    def _find_playbook(self, name: str, beside: Path) -> Path | None:
+        first = [self.overrides] if self.overrides else []
+        candidates = [directory / name for directory in (*first, beside, data_dir("playbooks"))]
+        return next((file for file in candidates if file.is_file()), None)
+
     def find_role(self, name: str, beside: Path, where: Source) -> Path:
         """The directory of role `name`. Raises BadInput."""
         if not name:
             raise BadInput.of("a role without a name", where, "say `role: NAME`")
-        for directory in [beside / "roles", beside, *self.role_paths]:
+        first = [self.overrides / "roles", self.overrides] if self.overrides else []
+        for directory in [*first, beside / "roles", beside, *self.role_paths]:
             if (directory / name).is_dir():
                 return directory / name
         raise BadInput.of(f"no such role: {name}", where, "roles live in roles/ by the playbook")
