@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from provisioner.playbook import modules
 from provisioner.playbook.model import Play, Task
 from provisioner.playbook.scope import Scope
 from provisioner.playbook.templating import Templar, TemplateFailed, without_omitted
+from provisioner.remote.arguments import BadArgument, normalise
 
 INLINE_LIMIT = 64 * 1024  # bytes of content sent along; the host asks for more by its hash
 
@@ -99,24 +101,30 @@ def local(task: Task, arguments: dict[str, Any], templar: Templar, scope: Scope)
     if task.module == "set_fact":
         facts = {key: value for key, value in arguments.items() if key != "cacheable"}
         return {"changed": False, "ansible_facts": facts}
-    if task.module == "fail":
-        return {
-            "changed": False,
-            "failed": True,
-            "msg": arguments.get("msg", "Failed as requested"),
-        }
     if task.module == "assert":
         return _assert(task, arguments, templar, scope)
-    if int(arguments.get("verbosity") or 0) > 0:
-        msg = "Verbosity threshold not met."
-        return {"changed": False, "skipped": True, "skipped_reason": msg}
-    if arguments.get("var"):
-        name = str(arguments["var"])
-        try:
-            return {"changed": False, name: templar.value("{{ " + name + " }}", scope)}
-        except TemplateFailed:
-            return {"changed": False, name: "VARIABLE IS NOT DEFINED!"}
-    return {"changed": False, "msg": arguments.get("msg", "Hello world!")}
+    try:
+        arguments = normalise(arguments, modules.spec(task.module).arguments)
+    except BadArgument as error:
+        raise ActionFailed(f"{task.module}: {error}") from None
+    if task.module == "fail":
+        return {"changed": False, "failed": True, "msg": arguments["msg"]}
+    return _debug(task, arguments, templar, scope)
+
+
+def _debug(task: Task, arguments: dict[str, Any], templar: Templar, scope: Scope) -> dict[str, Any]:
+    if arguments["verbosity"] > 0:
+        reason = "Verbosity threshold not met."
+        return {"changed": False, "skipped": True, "skipped_reason": reason}
+    name = task.arguments.get("var")
+    if not name:
+        return {"changed": False, "msg": arguments["msg"]}
+    if modules.is_template(name):
+        return {"changed": False, name: arguments["var"]}  # a value already: not evaluated again
+    try:
+        return {"changed": False, name: templar.value("{{ " + name + " }}", scope)}
+    except TemplateFailed:
+        return {"changed": False, name: "VARIABLE IS NOT DEFINED!"}
 
 
 def _assert(

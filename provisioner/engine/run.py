@@ -84,19 +84,21 @@ class Run:
 
     def check(self) -> None:
         """Raise BadInput for what is wrong with the playbook on these hosts; touches nothing."""
-        for play in self.playbook.plays:
-            self.hosts_of(play)
+        hosts = {play: self.hosts_of(play) for play in self.playbook.plays}
+        for play in hosts:
             if GATEWAY not in self.hosts and uses_gateway(play):
                 raise BadInput.of(
                     f"{play.name!r} needs the gateway host, and the inventory names none",
                     play.where,
                     "set gateway.host, also where the API is reached by gateway.url",
                 )
-        scopes = {name: self.hosts[name].vars for name in self._chosen}
-        defined = {
-            name: {*known.settings, *known.extra, *known.magic} for name, known in scopes.items()
-        }
-        check_playbook(self.playbook, defined, self.templar)
+        check_playbook(
+            self.playbook,
+            {*self.hosts, LOCALHOST},
+            lambda play, task: {host.name: host.scope(play, task, {}) for host in hosts[play]},
+            self.templar,
+            is_selected=lambda task: self.options.tags.selects(task.tags),
+        )
 
     def execute(self) -> RunFinished:
         """Run all plays; the outcome of every host is in the last event, which is returned."""
@@ -243,7 +245,9 @@ class Run:
     def templar(self, play: Play, task: Task | None) -> Templar:
         """The templar that finds the files of a task."""
         search = template_search(self.options.template_dirs, play, task)
-        return self._templars.setdefault(search, Templar(list(search)))
+        if search not in self._templars:
+            self._templars[search] = Templar(list(search))
+        return self._templars[search]
 
     def _find_host(self, name: str) -> Host:
         if name == LOCALHOST:

@@ -1,7 +1,7 @@
-"""Finds undefined variables and missing templates before any host is contacted.
+"""Finds undefined variables, unknown filters and missing templates before any host is contacted.
 
 What depends on a run (attributes of results, say) is left to the run; a name that nothing could
-define is an error here.
+define for a host on which the task would run is an error here.
 """
 
 from __future__ import annotations
@@ -15,30 +15,36 @@ from jinja2 import meta, nodes
 from provisioner.errors import BadInput, Problem, Source
 from provisioner.playbook.model import Play, Playbook, Task
 from provisioner.playbook.modules import is_template, suggestion
+from provisioner.playbook.scope import Scope
 from provisioner.playbook.templating import Templar, TemplateFailed
 
 TemplarFor = Callable[[Play, Task], Templar]
+ScopesFor = Callable[[Play, Task], Mapping[str, Scope]]
+"""For each host of a play, what a task sees there before the run."""
 
 _GLOBALS = frozenset({"range", "dict", "lookup", "cycler", "joiner", "namespace", "lipsum", "now"})
-_MAGIC = frozenset({"playbook_dir", "role_path", "role_name", "ansible_facts", "hostvars"})
+_MAGIC = frozenset({"playbook_dir", "ansible_facts", "hostvars"})
 _BARE = ("when", "until", "changed_when", "failed_when")
 
 
 def check_playbook(
-    playbook: Playbook, variables: Mapping[str, Collection[str]], templar_for: TemplarFor
+    playbook: Playbook,
+    hosts: Collection[str],
+    scopes_for: ScopesFor,
+    templar_for: TemplarFor,
+    is_selected: Callable[[Task], bool] = lambda task: True,
 ) -> None:
-    """Raise BadInput for names that are undefined in some task.
+    """Raise BadInput for what is undefined in some task on some host.
 
-    `variables` maps each host to the names that are defined before the run.
+    `hosts` are those that a task may be delegated to; tasks that are not selected are passed over.
     """
+    tasks = [(play, task) for play in playbook.plays for task in (*play.tasks, *play.handlers)]
+    made = {name for _, task in tasks for name in _made_by(task)}
     problems: list[Problem] = []
-    made: set[str] = set()
-    for play in playbook.plays:
-        for task in (*play.tasks, *play.handlers):
-            made |= _made_by(task)
-    for play in playbook.plays:
-        for task in (*play.tasks, *play.handlers):
-            problems += _check_task(play, task, made, variables, templar_for(play, task))
+    for play, task in tasks:
+        if is_selected(task) or task in play.handlers:
+            check = _TaskCheck(play, task, scopes_for(play, task), templar_for(play, task))
+            problems += check.problems(made, hosts)
     if problems:
         raise BadInput(list(dict.fromkeys(problems)))
 
@@ -50,66 +56,104 @@ def _made_by(task: Task) -> set[str]:
     return {str(name) for name in names}
 
 
-def _check_task(
-    play: Play,
-    task: Task,
-    made: set[str],
-    variables: Mapping[str, Collection[str]],
-    templar: Templar,
-) -> list[Problem]:
-    known = made | _MAGIC | _GLOBALS | set(play.vars) | set(task.vars) | {task.loop_var}
-    if task.role:
-        known |= {*task.role.params, *task.role.vars, *task.role.defaults}
-    problems: list[Problem] = []
-    guarded: set[str] = set()
-    uses: list[tuple[str, Source]] = []
-    for tree, where in _trees(task, templar, problems):
-        guarded |= _guarded(tree)
-        uses += [(name, where(line)) for name, line in _undeclared(tree)]
-    for name, place in uses:
-        if name in known or name in guarded or name.startswith("ansible_"):
-            continue
-        lacking = [host for host, defined in variables.items() if name not in defined]
+class _TaskCheck:
+    """The check of one task on all hosts of its play."""
+
+    def __init__(
+        self, play: Play, task: Task, scopes: Mapping[str, Scope], templar: Templar
+    ) -> None:
+        self.play, self.task, self.scopes, self.templar = play, task, scopes, templar
+        self.found: list[Problem] = []
+
+    def problems(self, made: Collection[str], hosts: Collection[str]) -> list[Problem]:
+        """What is wrong with the task; `made` are the names that some task defines."""
+        guarded: set[str] = set()
+        uses: list[tuple[str, Source]] = []
+        for tree, where in self._trees():
+            guarded |= _guarded(tree)
+            uses += [(name, where(line)) for name, line in _undeclared(tree)]
+            for what, line in self.templar.unknown_names(tree):
+                self.found.append(Problem(f"there is no {what}", where(line)))
+        loop = {self.task.loop_var} if self.task.loop is not None else set()
+        known = {*made, *guarded, *loop, *_GLOBALS, *_MAGIC}
+        for name, place in uses:
+            if name not in known and not name.startswith("ansible_"):
+                self._require(name, place, made)
+        self._check_delegation(hosts)
+        return self.found
+
+    def _require(self, name: str, place: Source, made: Collection[str]) -> None:
+        lacking = [
+            host
+            for host, scope in self.scopes.items()
+            if not scope.is_ready(name) and not self._is_skipped(scope)
+        ]
         if lacking:
-            everywhere = len(lacking) == len(variables)
-            whom = "" if everywhere else f" for {', '.join(lacking)}"
-            names = [*known, *next(iter(variables.values()), ())]
-            problems.append(Problem(f"{name!r} is undefined{whom}", place, suggestion(name, names)))
-    return problems
+            whom = "" if len(lacking) == len(self.scopes) else f" for {', '.join(lacking)}"
+            names = {*made, *self.scopes[lacking[0]].names()}
+            advice = suggestion(name, sorted(names))
+            self.found.append(Problem(f"{name!r} is undefined{whom}", place, advice))
 
-
-def _trees(
-    task: Task, templar: Templar, problems: list[Problem]
-) -> Iterator[tuple[nodes.Template, Callable[[int], Source]]]:
-    """Every expression of a task as a syntax tree, with a function from its lines to places."""
-    for text, bare in _texts(task):
-        try:
-            yield templar.parse(text, bare), lambda line: task.where
-        except TemplateFailed as error:
-            problems.append(Problem(f"{error.message}, in {text!r}", task.where))
-    source = task.arguments.get("src")
-    if task.module == "template" and isinstance(source, str) and not is_template(source):
-        try:
-            tree, path = templar.parse_file(source)
-        except TemplateFailed as error:
-            problems.append(Problem(error.message, error.where or task.where))
+    def _check_delegation(self, hosts: Collection[str]) -> None:
+        name = self.task.delegate_to
+        if name is None or is_template(name) or name in hosts:
             return
-        yield tree, functools.partial(Source, str(path))
+        if not all(self._is_skipped(scope) for scope in self.scopes.values()):
+            message = f"delegate_to: there is no host {name!r}"
+            self.found.append(Problem(message, self.task.where, suggestion(name, sorted(hosts))))
+
+    def _is_skipped(self, scope: Scope) -> bool:
+        """Whether a condition that depends on nothing of the run keeps the task from the host."""
+        for condition in _conditions(self.task):
+            try:
+                if not self.templar.condition(condition, scope):
+                    return True
+            except TemplateFailed:
+                continue
+        return False
+
+    def _trees(self) -> Iterator[tuple[nodes.Template, Callable[[int], Source]]]:
+        """Every expression as a syntax tree, with a function from its lines to places."""
+        task = self.task
+        for text, bare in _texts(self.play, task):
+            try:
+                yield self.templar.parse(text, bare), lambda line: task.where
+            except TemplateFailed as error:
+                self.found.append(Problem(f"{error.message}, in {text!r}", task.where))
+        source = task.arguments.get("src")
+        if task.module == "template" and isinstance(source, str) and not is_template(source):
+            try:
+                tree, path = self.templar.parse_file(source)
+            except TemplateFailed as error:
+                self.found.append(Problem(error.message, error.where or task.where))
+                return
+            yield tree, functools.partial(Source, str(path))
 
 
-def _texts(task: Task) -> Iterator[tuple[str, bool]]:
+def _conditions(task: Task) -> Iterator[Any]:
+    for gate in task.gates:
+        yield from gate.conditions
+    yield from task.when
+
+
+def _texts(play: Play, task: Task) -> Iterator[tuple[str, bool]]:
     """Strings of a task that hold Jinja, and whether they are expressions without braces."""
-    values: list[Any] = [task.arguments, task.loop, task.environment, task.vars, task.delegate_to]
+    become_user = task.become_user or play.become_user
+    values: list[Any] = [
+        *(task.arguments, task.loop, task.vars, task.include_vars, list(task.notify)),
+        *(play.environment, task.environment, task.delegate_to, become_user),
+    ]
     if task.role:
         values.append(task.role.params)
     for value in values:
         for text in _strings(value):
             if is_template(text):
                 yield text, False
-    for keyword in _BARE:
-        for condition in getattr(task, keyword) or ():
-            if isinstance(condition, str):
-                yield condition, not is_template(condition)
+    bare = [condition for keyword in _BARE for condition in getattr(task, keyword) or ()]
+    bare += [condition for gate in task.gates for condition in gate.conditions]
+    for condition in bare:
+        if isinstance(condition, str):
+            yield condition, not is_template(condition)
     if task.module == "assert":
         for condition in _strings(task.arguments.get("that")):
             yield condition, not is_template(condition)

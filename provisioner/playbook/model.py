@@ -72,7 +72,7 @@ class Task:
         return (self.name, f"{self.role.name} : {self.name}") if self.role else (self.name,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Play:
     """Tasks for the hosts that `hosts` selects. Files are looked up from `directory`.
 

@@ -98,6 +98,7 @@ def check_arguments(name: str, arguments: dict[str, Any], where: Source) -> None
     """Raise BadInput for arguments that module `name` can't take."""
     module = spec(name)
     if module.open:
+        _check_names(arguments, where)
         return
     aliases = {alias: real for real, a in module.arguments.items() for alias in a.aliases}
     problems = []
@@ -116,6 +117,13 @@ def check_arguments(name: str, arguments: dict[str, Any], where: Source) -> None
     ]
     if problems:
         raise BadInput(problems)
+
+
+def _check_names(facts: dict[str, Any], where: Source) -> None:
+    for name in facts:
+        if not is_template(name) and not str(name).isidentifier():
+            advice = "use letters, digits and underscores"
+            raise BadInput.of(f"{name!r} is no name for a variable", where, advice)
 
 
 def _check_value(
