@@ -41,7 +41,14 @@ def strays() -> list[str]:
     found = [line for line in found if f"{LABS}/" in line]
     found += [f"link {link.name}" for link in Path("/sys/class/net").iterdir()]
     places = (Path("/sys/fs/cgroup"), Path("/run/systemd/nspawn"))
-    found += [f"group {path}" for place in places for path in place.rglob("b9lab*")]
+    # os.walk passes over groups that vanish meanwhile, those of other labs' services
+    walked = (
+        os.path.join(top, name)
+        for place in places
+        for top, directories, files in os.walk(place)
+        for name in directories + files
+    )
+    found += [f"group {path}" for path in walked if os.path.basename(path).startswith("b9lab")]
     found += [f"files {path}/" for path in LABS.iterdir() if path.is_dir()]
     labs = [Lab.load(name) for name in lab_names()]
     known = [f"{lab.directory}/" for lab in labs] + [f"{lab.network.bridge}-" for lab in labs]
