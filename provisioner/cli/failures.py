@@ -28,6 +28,9 @@ def report_failure(error: BaseException) -> int:
         return FAILED
     if os.environ.get(DEBUG_VARIABLE):
         say("".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(error.format_message())  # the help, which has its own layout
+        return BAD_INPUT
     if isinstance(error, click.ClickException):
         say(f"error: {_usage_message(error)}")
         return error.exit_code

@@ -91,7 +91,7 @@ def list_(
     in MiB, and times are Unix seconds.
     """
     loaded = _load(inventory, extra_vars)
-    pools = [pool] if pool else _pools(loaded)
+    pools = _pools(loaded) if pool is None else [pool]
     with _client(loaded, host_keys) as client:
         machines = [each for name in pools for each in client.list_machines(name)]
     kind = output_kind(output)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -73,12 +74,20 @@ def main() -> NoReturn:
     """The console script."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    _open_closed_streams()
     try:
         program.main(prog_name="b9prov")
     except SystemExit as end:
         if end.code == INTERRUPTED:
             _end_at_once(INTERRUPTED)
         raise
+
+
+def _open_closed_streams() -> None:
+    """Whoever started us with stdout or stderr closed wants to see nothing, not an error."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -45,7 +45,10 @@ class Junit:
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
         folder = self._path.resolve().parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK) or self._path.is_dir():
+        if self._path.is_dir():
+            advice = "name a file in it"
+            raise BadInput.of(f"the JUnit file {self._path} is a folder", advice=advice)
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise BadInput.of(
                 f"cannot write the JUnit file {self._path}",
                 advice=f"is {folder} a folder of yours?",

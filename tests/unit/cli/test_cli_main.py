@@ -35,6 +35,22 @@ def test_the_version_loads_nothing_heavy(b9prov) -> None:
         assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("words", [[], ["lab"], ["machine"], ["inventory"]])
+def test_a_group_alone_shows_its_help(b9prov, words) -> None:
+    done = b9prov(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: b9prov") and "\nCommands:\n" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(local: Path, closed: str) -> None:
+    program = "from provisioner.cli.main import main; main()"
+    script = f'exec "$0" -c "$1" inventory show {closed}'
+    argv = ["sh", "-c", script, sys.executable, program]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_every_command_is_there_and_has_help() -> None:
     for name, summary in cli.COMMANDS.items():
         result = CliRunner().invoke(cli.program, [name, "--help"])
