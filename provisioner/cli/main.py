@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -87,7 +86,7 @@ def _open_closed_streams() -> None:
     """Whoever started us with stdout or stderr closed wants to see nothing, not an error."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115: for good
 
 
 def _interrupt(number: int, frame: Any) -> None:
