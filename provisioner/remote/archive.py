@@ -40,11 +40,12 @@ def unpack(
     members: Sequence[str] = (),
     strip: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    on_folder: Callable[[str], None] = lambda name: None,
 ) -> dict[str, int]:
     """Unpack into `folder`; returns each file's name there and its size (links: -1).
 
     `members` are the names wanted, as they are in the archive; without any, all are. `strip`
-    leading parts of the names are left out.
+    leading parts of the names are left out. `on_folder` is told of each folder before it is made.
     """
     wanted = {_clean(name) for name in members}
     seen = set()
@@ -59,6 +60,8 @@ def unpack(
                 seen.add(name)
                 parts = PurePosixPath(name).parts[strip:]
                 if parts:
+                    own = parts if entry.kind == "directory" else parts[:-1]
+                    _make_folders(folder, own, on_folder)
                     _place(entry, folder, "/".join(parts), strip, made)
                 progress(min(raw.tell(), total), total)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
@@ -110,12 +113,19 @@ def _clean(name: str) -> str:
     return str(path)
 
 
+def _make_folders(folder: Path, parts: Sequence[str], on_folder: Callable[[str], None]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for depth in range(1, len(parts) + 1):
+        name = "/".join(parts[:depth])
+        if not (folder / name).is_dir():
+            on_folder(name)
+            (folder / name).mkdir()
+
+
 def _place(entry: Entry, folder: Path, name: str, strip: int, made: dict[str, int]) -> None:
     target = folder / name
     if entry.kind == "directory":
-        target.mkdir(parents=True, exist_ok=True)
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
     if entry.kind == "file":
         with _beside(target) as temporary:
             with entry.open() as content, open(temporary, "wb") as file:

@@ -178,10 +178,18 @@ class _Folder:
                 told = time.monotonic()
                 context.progress(done, total, f"{self.name} (unpacking)")
 
-        a = self.arguments
+        a, old = self.arguments, self._stamped()
+        folders = set(old.get("folders", ()))
+
+        def on_folder(name: str) -> None:
+            # noted before it is made, so that a killed run's folders are known as ours
+            folders.add(name)
+            self._write_stamp(old.get("sha256", ""), old.get("files", {}), folders)
+
+        members = a["member"] or ()
         try:
             made = archive.unpack(
-                self.part, a["extract"], self.dest, a["member"] or (), a["strip"], progress
+                self.part, a["extract"], self.dest, members, a["strip"], progress, on_folder
             )
         except archive.BadArchive as error:
             raise ModuleFailed(str(error), sha256=a["sha256"]) from None
@@ -189,28 +197,34 @@ class _Folder:
             self._own(self.dest / name, check=False)
         if not self._has_creates():
             raise ModuleFailed(f"the archive was unpacked, but there is no {a['creates']}")
-        self._delete(set(self._stamped().get("files", {})) - set(made))
-        stamp = json.dumps({"sha256": a["sha256"], "files": made}, indent=1)
-        files.write(self.stamp, f"{stamp}\n".encode(), {"mode": "0644"})
+        left = self._delete(set(old.get("files", {})) - set(made), folders)
+        self._write_stamp(a["sha256"], made, left)
         self.part.unlink()
 
-    def _delete(self, names: set[str]) -> None:
-        """Delete files and the folders that this leaves empty."""
-        for name in sorted(names):
+    def _write_stamp(self, sha256: str, made: dict[str, int], folders: set[str]) -> None:
+        stamp = {"sha256": sha256, "files": made, "folders": sorted(folders)}
+        files.write(self.stamp, f"{json.dumps(stamp, indent=1)}\n".encode(), {"mode": "0644"})
+
+    def _delete(self, names: set[str], folders: set[str]) -> set[str]:
+        """Delete files, and the folders of ours that this leaves empty; the other folders."""
+        for name in names:
             with contextlib.suppress(OSError):
                 (self.dest / name).unlink()
-            for parent in (self.dest / name).parents:
-                if parent == self.dest:
-                    break
-                try:
-                    parent.rmdir()
-                except OSError:
-                    break
+        left = set()
+        for folder in sorted(folders, reverse=True):
+            try:
+                (self.dest / folder).rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                left.add(folder)
+        return left
 
     def remove(self, context: Context) -> bool:
         there = [path for path in (self.stamp, self.part) if path.exists()]
         if there and not context.check:
-            self._delete(set(self._stamped().get("files", {})))
+            stamp = self._stamped()
+            self._delete(set(stamp.get("files", {})), set(stamp.get("folders", ())))
             for path in there:
                 path.unlink()
         return bool(there)

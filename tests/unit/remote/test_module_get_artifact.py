@@ -189,6 +189,19 @@ def test_unpacking(apply: Any, tmp_path: Path, snapshot: Any) -> None:
     assert not apply("get_artifact", **arguments, state="absent")["changed"]
 
 
+def test_folders_that_were_there_stay(apply: Any, tmp_path: Path) -> None:
+    data = packed({"bin/tool": b"1", "lib/tool/a.so": b"a", "share/b": b"b"})
+    (tmp_path / "tool.tgz").write_bytes(data)
+    folder = tmp_path / "usr"
+    for name in ("bin", "lib"):
+        (folder / name).mkdir(parents=True)
+    arguments = {"dest": str(folder), "extract": "tgz", "creates": "bin/tool"}
+    source = {"sources": [str(tmp_path / "tool.tgz")], "sha256": sha256(data)}
+    assert apply("get_artifact", **arguments, **source)["changed"]
+    assert apply("get_artifact", **arguments, state="absent")["changed"]
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == ["bin", "lib"]
+
+
 def test_member_and_strip(apply: Any, tmp_path: Path) -> None:
     archive = packed({"top/tool": b"x", "top/README": b"y"}, kind="xz")
     (tmp_path / "a.tar.xz").write_bytes(archive)
