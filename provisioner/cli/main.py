@@ -86,7 +86,7 @@ def _open_closed_streams() -> None:
     """Whoever started us with stdout or stderr closed wants to see nothing, not an error."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115: for good
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _interrupt(number: int, frame: Any) -> None:
