@@ -45,8 +45,10 @@ def load_yaml(path: Path, tags: dict[str, TagHandler] | None = None) -> Any:
         raise BadInput.of(f"no such file: {path}", advice="check the path") from None
     except IsADirectoryError:
         raise BadInput.of(f"is a directory, not a YAML file: {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput.of(f"can't read {path}: {error}") from None
+    except OSError as error:
+        raise BadInput.of(f"can't read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise BadInput.of(f"can't read {path}: {error}", advice="save it as UTF-8") from None
     return parse_yaml(text, str(path), tags)
 
 

@@ -49,10 +49,11 @@ class Lab:
     @classmethod
     def load(cls, name: str = "default") -> Lab:
         """The lab of that name; a LabError when there is none."""
+        _check_name(name)
         try:
             data = json.loads(_state_file(name).read_text())
         except FileNotFoundError:
-            raise LabError(f"there is no lab {name}", "b9prov lab up") from None
+            raise LabError(f"there is no lab {name}", f"b9prov lab up --name {name}") from None
         return cls(**{**data, "rootfs": Path(data["rootfs"])})
 
     @property
@@ -187,6 +188,7 @@ def lab_up(
 
 def lab_down(name: str = "default", *, progress: Progress = lambda _: None) -> bool:
     """Power everything off and leave nothing; whether there was such a lab."""
+    _check_name(name)
     require_machine()
     with _lab_lock(name):
         try:

@@ -115,6 +115,7 @@ def mounted_under(directory: Path) -> list[Path]:
 
 def remove_tree(directory: Path) -> None:
     """Delete a directory of the lab, and refuse as long as anything is mounted in it."""
+    directory = directory.resolve()
     if points := mounted_under(directory):
         raise LabError(f"{points[0]} is still mounted", f"umount {points[0]}")
     if directory.exists():

@@ -204,5 +204,10 @@ def _explanations(
 
 
 def _short(error: Exception) -> str:
+    if isinstance(error, NoValidConnectionsError):
+        # its own text says only that no address took the connection, not why
+        error = next(iter(error.errors.values()))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]
