@@ -37,7 +37,7 @@ from provisioner.playbook.modules import is_template
 from provisioner.playbook.scope import Later, Scope
 from provisioner.playbook.templating import Templar, TemplateFailed, without_omitted
 from provisioner.ssh.connect import Unreachable
-from provisioner.ssh.conversation import Conversation, Dropped, Operation, Reply
+from provisioner.ssh.conversation import Conversation, Dropped, Operation, Reply, Unsendable
 from provisioner.ssh.pool import Pool
 
 _sequences = itertools.count()
@@ -195,7 +195,7 @@ class Strand:
             else:
                 self._send(outcome, templar)
                 self.pending.append(outcome)
-        except (TemplateFailed, actions.ActionFailed) as error:
+        except (TemplateFailed, actions.ActionFailed, Unsendable) as error:
             self._end_here(outcome, failure(error))
         return outcome
 

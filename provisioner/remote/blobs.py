@@ -6,12 +6,25 @@ import hashlib
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from provisioner.remote.module import ModuleFailed
 
-WAIT = 600.0  # seconds for a blob to come in whole
+STALL_LIMIT = 120.0  # seconds without a piece of a blob, after which it counts as lost
+
+
+@dataclass
+class _Blob:
+    """One blob on its way, or here."""
+
+    ended: threading.Event = field(default_factory=threading.Event)
+    digest: Any = field(default_factory=hashlib.sha256)
+    heard: float = field(default_factory=time.monotonic)
+    trouble: str = ""
 
 
 class BlobStore:
@@ -20,42 +33,57 @@ class BlobStore:
     def __init__(self, ask: Callable[[str], None]) -> None:
         self._ask = ask
         self._directory: Path | None = None
-        self._ready: dict[str, threading.Event] = {}
+        self._blobs: dict[str, _Blob] = {}
         self._lock = threading.Lock()
         self._closed = False
 
     def get(self, sha256: str) -> Path:
         """The file with that content, asking the controller when it isn't here yet."""
         with self._lock:
-            first = sha256 not in self._ready
-            ready = self._ready.setdefault(sha256, threading.Event())
+            first = sha256 not in self._blobs
+            blob = self._blobs.setdefault(sha256, _Blob())
         if first:
             self._ask(sha256)
-        if not ready.wait(WAIT) or self._closed:
+        while not self._closed and not blob.ended.wait(_left(blob)):
+            if _left(blob) <= 0:
+                break
+        if self._closed or not blob.ended.is_set():
             raise ModuleFailed(f"content {sha256[:12]} did not arrive from the controller")
-        path = self._path(sha256)
-        if not path.exists():
-            raise ModuleFailed(f"content {sha256[:12]} arrived damaged")
-        return path
+        if blob.trouble:
+            with self._lock:
+                del self._blobs[sha256]  # who asks for it next tries again
+            raise ModuleFailed(f"content {sha256[:12]} {blob.trouble}")
+        return self._path(sha256)
 
     def receive(self, digest: bytes, last: bool, data: bytes) -> None:
         """Take one piece; called by the reader thread, pieces of a blob come in order."""
         sha256 = digest.hex()
-        path = self._path(sha256)
-        with open(path, "ab") as file:
-            file.write(data)
+        with self._lock:
+            blob = self._blobs.setdefault(sha256, _Blob())
+        blob.heard = time.monotonic()
+        blob.digest.update(data)
+        try:
+            path = self._path(sha256)
+            with path.open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            blob.trouble = f"can't be stored in {tempfile.gettempdir()}: {error.strerror or error}"
         if last:
-            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-                path.unlink()
-            with self._lock:
-                self._ready.setdefault(sha256, threading.Event()).set()
+            self._end(blob, sha256)
+
+    def _end(self, blob: _Blob, sha256: str) -> None:
+        if blob.digest.hexdigest() != sha256 and not blob.trouble:
+            blob.trouble = "arrived damaged; did its file change on the controller?"
+        if blob.trouble and self._directory:
+            (self._directory / sha256).unlink(missing_ok=True)
+        blob.ended.set()
 
     def close(self) -> None:
         """Release whoever waits for a blob: the controller has gone."""
         self._closed = True
         with self._lock:
-            for ready in self._ready.values():
-                ready.set()
+            for blob in self._blobs.values():
+                blob.ended.set()
 
     def remove(self) -> None:
         """Delete the private directory."""
@@ -67,3 +95,8 @@ class BlobStore:
             if self._directory is None:
                 self._directory = Path(tempfile.mkdtemp(prefix="b9prov-"))
         return self._directory / sha256
+
+
+def _left(blob: _Blob) -> float:
+    """Seconds until the blob counts as lost."""
+    return max(0.0, blob.heard + STALL_LIMIT - time.monotonic())

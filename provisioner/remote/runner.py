@@ -1,7 +1,7 @@
 """The program that runs on a host for the length of a run, fed over one exec channel.
 
 It sends its facts, then carries out operations in order. After a failure it drops what was sent
-ahead of the same sequence. Messages in: `hello, op, alive, bye`; out:
+ahead of the same sequence. It ends with its input. Messages in: `hello, op, alive`; out:
 `locked, hello, start, progress, need, result, dropped, alive, fatal`.
 """
 
@@ -42,9 +42,10 @@ class Runner:
 
     def send(self, **content: Any) -> None:
         """Send one message; a controller that has gone away is noticed by the reader."""
+        data = message(content)
         with self.write_lock:
             try:
-                self.stdout.write(message(content))
+                self.stdout.write(data)
                 self.stdout.flush()
             except (OSError, ValueError):
                 self.gone.set()
@@ -57,13 +58,12 @@ class Runner:
                 self.heard = time.monotonic()
                 if kind == "B":
                     self.blobs.receive(*content)
-                elif content["t"] == "bye":
-                    break
                 elif content["t"] != "alive":
                     self.operations.put(content)
         except (BrokenWire, OSError, ValueError):
             pass
-        self.stop()
+        finally:
+            self.stop()
 
     def _read_exactly(self, count: int) -> bytes:
         data = self.stdin.read(count)
@@ -123,6 +123,10 @@ class Runner:
         except Held as error:
             self.send(t="fatal", reason=str(error), advice=error.advice)
             return False
+        except OSError as error:
+            reason = f"the lock of the host can't be taken: {_os_error(error)}"
+            self.send(t="fatal", reason=reason, advice="only root can take it")
+            return False
         return True
 
     def _execute(self, operation: dict[str, Any]) -> None:
@@ -132,7 +136,13 @@ class Runner:
         result = self._locked_call(operation)
         if result.get("failed") and operation.get("on_failure", "stop") == "stop":
             self.failed[operation["sequence"]] = operation.get("group")
-        self.send(t="result", id=number, result=result, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        try:
+            self.send(t="result", id=number, result=result, seconds=seconds)
+        except (BrokenWire, TypeError, ValueError) as error:
+            changed = bool(result.get("changed"))
+            result = {**_failure(f"the result can't be sent: {error}"), "changed": changed}
+            self.send(t="result", id=number, result=result, seconds=seconds)
 
     def _locked_call(self, operation: dict[str, Any]) -> dict[str, Any]:
         wanted = operation.get("lock")
@@ -140,9 +150,16 @@ class Runner:
             return self._call(operation)
         lock = HostLock(wanted["path"])
         try:
-            lock.acquire(wanted["holder"], wanted["wait"], give_up=self.gone.is_set)
+            lock.acquire(
+                wanted["holder"],
+                wanted["wait"],
+                on_wait=lambda holder: self.send(t="locked", holder=holder),
+                give_up=self.gone.is_set,
+            )
         except Held as error:
-            return {"failed": True, "changed": False, "msg": str(error), "advice": error.advice}
+            return {**_failure(str(error)), "advice": error.advice}
+        except OSError as error:
+            return _failure(f"the lock of the host can't be taken: {_os_error(error)}")
         try:
             return self._call(operation)
         finally:
@@ -167,16 +184,12 @@ class Runner:
         except ModuleFailed as error:
             return {"changed": False, **error.extra, "failed": True, "msg": error.msg}
         except BadArgument as error:
-            return {"failed": True, "changed": False, "msg": f"{operation['module']}: {error}"}
+            return _failure(f"{operation['module']}: {error}")
         except OSError as error:
-            return {"failed": True, "changed": False, "msg": _os_error(error)}
-        except Exception as error:
-            return {
-                "failed": True,
-                "changed": False,
-                "msg": f"{operation['module']} broke: {type(error).__name__}: {error}",
-                "exception": traceback.format_exc(),
-            }
+            return _failure(_os_error(error))
+        except (Exception, SystemExit) as error:
+            msg = f"{operation['module']} broke: {type(error).__name__}: {error}"
+            return {**_failure(msg), "exception": traceback.format_exc()}
         finally:
             _restore(outer)
 
@@ -190,6 +203,10 @@ class Runner:
                 self.send(t="progress", id=number, done=done, total=total, label=label)
 
         return progress
+
+
+def _failure(msg: str) -> dict[str, Any]:
+    return {"failed": True, "changed": False, "msg": msg}
 
 
 def _restore(environment: dict[str, str | None]) -> None:
@@ -219,6 +236,9 @@ def main() -> None:
     runner = Runner(stdin, stdout)
     try:
         runner.serve()
+    except BaseException:
+        traceback.print_exc()  # the controller shows its last line as the reason
+        sys.stderr.flush()
     finally:
         runner.blobs.remove()
         stdout.flush()

@@ -22,6 +22,7 @@ from provisioner.ssh.connect import Unreachable
 from provisioner.ssh.pipes import Pipe
 
 GREETING_LIMIT = 60.0  # seconds from the start of the runner to its facts, lock not counted
+ALIVE_EVERY = 10.0  # seconds between signs of life
 SILENCE_LIMIT = 60.0  # seconds without a frame; the runner gives a sign of life every 10
 WINDOW = 64  # operations sent ahead of their results
 LOCK_PATH = "/run/b9prov/lock"
@@ -33,6 +34,10 @@ class Lost(Unreachable):
 
 class Dropped(Exception):
     """The runner left the operation out, since an earlier one failed."""
+
+
+class Unsendable(Exception):
+    """The operation's arguments are too long, or nothing that JSON has."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Conversation:
         self._state = threading.Condition()
         self._write_lock = threading.Lock()
         self._greeted = threading.Event()
+        self._hello_sent = threading.Event()
         self._lost: Unreachable | None = None
         self._heard = time.monotonic()
         self._closing = threading.Event()
@@ -103,10 +109,11 @@ class Conversation:
         hello: dict[str, Any] = {"t": "hello"}
         if exclusive:
             hello["lock"] = self._lock_request()
+        for target in (self._read_loop, self._beat, self._watch):
+            threading.Thread(target=target, daemon=True).start()
         self._write((password + "\n").encode() if password else b"")
         self._write(program() + frames.message(hello))
-        for target in (self._read_loop, self._beat):
-            threading.Thread(target=target, daemon=True).start()
+        self._hello_sent.set()
         deadline = GREETING_LIMIT + (self._lock_wait if exclusive else 0.0)
         if not self._greeted.wait(deadline):
             self._lose(Lost("the runner did not start in time", "is the host overloaded?"))
@@ -118,19 +125,27 @@ class Conversation:
         return {"path": LOCK_PATH, "holder": holder, "wait": self._lock_wait}
 
     def submit(self, operation: Operation) -> Future[Reply]:
-        """Send an operation; blocks while too many are under way.
+        """Send an operation; blocks while too many are under way. Raises Unsendable.
 
         The future raises Dropped when an earlier operation failed, Lost when the host is gone.
         """
         future: Future[Reply] = Future()
+        number = next(self._numbers)
+        try:
+            data = frames.message(self._request(number, operation))
+        except (frames.BrokenWire, TypeError, ValueError) as error:
+            raise Unsendable(f"{operation.module}: the arguments can't be sent: {error}") from None
         with self._state:
             self._state.wait_for(lambda: self._lost or len(self._sent) < WINDOW)
             if self._lost:
                 future.set_exception(self._lost)
                 return future
-            number = next(self._numbers)
             self._sent[number] = _Sent(operation, future)
             self._blobs.update(operation.blobs)
+        self._write(data)
+        return future
+
+    def _request(self, number: int, operation: Operation) -> dict[str, Any]:
         content: dict[str, Any] = {
             "t": "op",
             "id": number,
@@ -145,15 +160,11 @@ class Conversation:
         }
         if operation.exclusive:
             content["lock"] = self._lock_request()
-        self._write(frames.message(content))
-        return future
+        return content
 
     def close(self) -> None:
         """End the conversation; an operation that runs is finished by the host on its own."""
-        self._closing.set()
-        self._write(frames.message({"t": "bye"}))
         self._lose(Lost("the run was ended", ""))
-        self._pipe.close()
 
     def _write(self, data: bytes) -> None:
         # a failure is left to the reader: it notices the end of the stream and says why
@@ -171,6 +182,9 @@ class Conversation:
                     self._handle(content)
         except (frames.BrokenWire, OSError, EOFError, ValueError):
             self._lose(self._diagnose())
+        except Exception as error:
+            # whatever it is, nobody must wait for what this thread would have read
+            self._lose(Lost(f"the answer can't be handled: {type(error).__name__}: {error}", ""))
 
     def _handle(self, content: dict[str, Any]) -> None:
         kind = content["t"]
@@ -208,20 +222,23 @@ class Conversation:
 
     def _send_blob(self, sha256: str, content: Path | bytes) -> None:
         digest = bytes.fromhex(sha256)
-        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-            data = file.read(frames.BLOB_PIECE)
-            while True:
-                following = file.read(frames.BLOB_PIECE)
-                self._write(frames.blob_piece(digest, data, not following))
-                if not following:
-                    return
-                data = following
+        try:
+            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+                while data := file.read(frames.BLOB_PIECE):
+                    self._write(frames.blob_piece(digest, data, False))
+        except OSError:
+            pass  # the file has gone: the host finds what it has got damaged
+        self._write(frames.blob_piece(digest, b"", True))
 
     def _beat(self) -> None:
-        while not self._closing.wait(10.0):
-            if self._lost:
-                return
+        """Tell that we live. A thread of its own, since a write may block."""
+        self._hello_sent.wait()
+        while not self._closing.wait(ALIVE_EVERY):
             self._write(frames.message({"t": "alive"}))
+
+    def _watch(self) -> None:
+        """Notice when the runner doesn't live any more."""
+        while not self._closing.wait(ALIVE_EVERY):
             if self._greeted.is_set() and time.monotonic() - self._heard > SILENCE_LIMIT:
                 self._lose(
                     Lost(
@@ -237,6 +254,9 @@ class Conversation:
             futures = [sent.future for sent in self._sent.values()]
             self._sent.clear()
             self._state.notify_all()
+        self._closing.set()
+        self._hello_sent.set()
+        self._pipe.close()
         for future in futures:
             future.set_exception(self._lost)
         self._greeted.set()
@@ -244,14 +264,14 @@ class Conversation:
     def _diagnose(self) -> Unreachable:
         """Why the stream ended, from what came on standard error."""
         errors = self._pipe.errors().strip()
-        for symptom, reason, advice in _SYMPTOMS:
-            if symptom in errors:
-                return Lost(reason, advice)
-        if self.facts:
+        if self._greeted.is_set():
             return Lost(
                 "the connection was lost" + (f": {_last_line(errors)}" if errors else ""),
                 "run the same command again: it goes on where this run stopped",
             )
+        for symptom, reason, advice in _SYMPTOMS:
+            if symptom in errors:
+                return Lost(reason, advice)
         return Lost(
             f"the runner could not be started: {_last_line(errors) or 'no reason given'}",
             "try: ssh HOST sudo -n python3 -V",
@@ -291,4 +311,4 @@ def _skip_to_marker(read: Callable[[int], bytes]) -> None:
     """Pass over what a login shell may print before the runner starts."""
     seen = b""
     while not seen.endswith(frames.MARKER):
-        seen = (seen + read(1))[-65536:]
+        seen = (seen + read(1))[-len(frames.MARKER) :]

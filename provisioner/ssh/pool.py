@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import paramiko
 from fabric import Connection
 
 from provisioner.ssh.bootstrap import command
@@ -71,6 +72,9 @@ class Pool:
             started = time.monotonic()
             connection = connect(target, self._host_keys)
             self._connections[target.name] = connection
+            if self._closed:
+                connection.client.close()
+                raise Unreachable("the run was ended", "")
             self._on_connect(target.name, time.monotonic() - started)
         return connection
 
@@ -80,7 +84,7 @@ class Pool:
         if target.name == LOCALHOST:
             pipe = ProcessPipe(["/bin/sh", "-c", command(None, False)])
         else:
-            pipe = ChannelPipe(self.connection(target), command(become_user, bool(password)))
+            pipe = _channel(self.connection(target), command(become_user, bool(password)))
         conversation = Conversation(pipe, self._lock_wait)
         # only root's runner may write the lock's directory
         exclusive = become_user == "root" and target.name not in {*self.shared, LOCALHOST}
@@ -105,3 +109,13 @@ class Pool:
             connection.client.close()
         self._conversations.clear()
         self._connections.clear()
+
+
+def _channel(connection: Connection, command: str) -> ChannelPipe:
+    try:
+        return ChannelPipe(connection, command)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise Unreachable(
+            f"SSH let us in but opens no session: {str(error) or type(error).__name__}",
+            "check MaxSessions and ForceCommand of its sshd, and the user's login shell",
+        ) from None
