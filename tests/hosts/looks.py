@@ -203,13 +203,13 @@ def footprint(*hosts: Host) -> dict[str, str]:
     return found
 
 
-def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+def differences(before: dict[str, str], after: dict[str, str]) -> str:
     """What differs between two footprints, in lines."""
-    return [
+    return "\n".join(
         f"{what}: {before.get(what, 'none')} → {after.get(what, 'none')}"
         for what in sorted({*before, *after})
         if before.get(what) != after.get(what)
-    ]
+    )
 
 
 def tree(host: Host) -> dict[str, str]:
@@ -220,13 +220,17 @@ def tree(host: Host) -> dict[str, str]:
         for name in [*folders, *names]:
             path = Path(directory) / name
             inside = str(path.relative_to(top))
-            if not RESTLESS.match(inside):
-                found[inside] = _described(path)
+            about = _described(path)
+            if not RESTLESS.match(inside) and about != _described(host.rootfs / inside):
+                found[inside] = about
     return found
 
 
 def _described(path: Path) -> str:
-    about = path.lstat()
+    try:
+        about = path.lstat()
+    except FileNotFoundError:
+        return "none"
     shown = f"{stat.filemode(about.st_mode)} {about.st_uid}:{about.st_gid}"
     if stat.S_ISLNK(about.st_mode):
         return f"{shown} -> {path.readlink()}"
@@ -237,7 +241,10 @@ def _described(path: Path) -> str:
 
 def units(host: Host) -> set[str]:
     """Unit files and services that run; those of logins under way are none of ours."""
+    host.exec(["systemctl", "is-system-running", "--wait"])  # it may still be booting
     files = host.exec(["systemctl", "list-unit-files", "--plain", "--no-legend"]).stdout
     live = host.exec(["systemctl", "list-units", "--plain", "--no-legend", "--type=service"]).stdout
     lines = {" ".join(line.split()[:4]) for line in [*files.splitlines(), *live.splitlines()]}
-    return {line for line in lines if not re.match(r"user(-runtime-dir)?@|systemd-tmpfiles", line)}
+    # the last waited once for the network, on behalf of what was started
+    passing = r"user(-runtime-dir)?@|systemd-(tmpfiles|networkd-wait-online)"
+    return {line for line in lines if not re.match(passing, line)}

@@ -133,7 +133,7 @@ def test_a_second_up_changes_nothing_anywhere(first: First) -> None:
     before = footprint(*first.lab.hosts)
     again = first.driver.up()
     assert again.changed() == {host.name: 0 for host in first.lab.hosts}
-    assert differences(before, footprint(*first.lab.hosts)) == []
+    assert differences(before, footprint(*first.lab.hosts)) == ""
 
 
 def test_no_secret_is_said(first: First) -> None:
@@ -205,7 +205,7 @@ def test_check_predicts_changes_and_touches_nothing(bare: Driver) -> None:
     before = footprint(*lab.hosts)
     ran = bare.run("up", "--check")
     assert ran.code == 0, tail(ran)
-    assert differences(before, footprint(*lab.hosts)) == []
+    assert differences(before, footprint(*lab.hosts)) == ""
     assert machines(lab) == {}
     # what a later step can't foretell, such as a started service, is left out
     assert all(count >= 5 for count in ran.changed().values()), ran.changed()
