@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -106,6 +107,7 @@ class Run:
         names = tuple(name for name in self._chosen if name in self.hosts)
         self._emit(RunStarted(str(self.playbook.path), names, self.options.check))
         try:
+            self._call_gateway()
             for play in self.playbook.plays:
                 self._play(play)
         except KeyboardInterrupt:
@@ -121,6 +123,22 @@ class Run:
         )
         self._emit(finished)
         return finished
+
+    def _call_gateway(self) -> None:
+        """Begin to connect to the gateway host beside the workers, if the run is to need it.
+
+        What goes wrong comes to light where the conversation is used.
+        """
+        play = next(filter(uses_gateway, self.playbook.plays), None)
+        if play is None or GATEWAY not in self.hosts or not self._chosen:
+            return
+        target, user = self.hosts[GATEWAY].target, play.become_user if play.become else None
+
+        def call() -> None:
+            with contextlib.suppress(Unreachable):
+                self.pool.conversation(target, user)
+
+        threading.Thread(target=call, daemon=True).start()
 
     def _choose(self) -> list[str]:
         """The hosts of the limit; raises BadInput for a pattern that fits none."""

@@ -171,7 +171,11 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _undeclared(tree: nodes.Template) -> Iterator[tuple[str, int]]:
-    names = meta.find_undeclared_variables(tree)
+    if all(isinstance(node, nodes.Output) for node in tree.body):
+        # it binds no name itself; to ask Jinja, which compiles it, would cost most of the check
+        names = {name.name for name in tree.find_all(nodes.Name)}
+    else:
+        names = meta.find_undeclared_variables(tree)
     for name in tree.find_all(nodes.Name):
         if name.name in names:
             names.discard(name.name)

@@ -64,7 +64,8 @@ def program() -> bytes:
 
 def command(become_user: str | None, with_password: bool) -> str:
     """The shell command that starts the stub as `become_user` (None: as the login user)."""
-    python = f"python3 -c {shlex.quote(_STUB)}"
+    # -I: nothing in the login user's folder or environment is imported, by root at that
+    python = f"python3 -I -c {shlex.quote(_STUB)}"
     find = (
         "command -v python3 >/dev/null 2>&1 || "
         "{ echo 'b9prov: python3 is not installed' >&2; exit 127; }; "
