@@ -38,23 +38,32 @@ class Contender:
     close: Callable[[], None] = lambda: None
 
 
+# Run by a small Python: a process started by a large one counts that one's memory as its own.
+_MEASURE = """
+import json, os, subprocess, sys, time
+started = time.monotonic()
+child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+_, status, usage = os.wait4(child.pid, 0)
+seconds = time.monotonic() - started
+with open(sys.argv[1], "w") as file:
+    json.dump([os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss / 1024], file)
+"""
+
+
 def command(argv: list[str], log: Path, environment: dict[str, str] | None = None) -> Sample:
     """Run a command; SystemExit with its last words when it fails."""
+    figures = log.with_suffix(".json")
     with log.open("w") as output:
-        started = time.monotonic()
-        child = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _MEASURE, str(figures), *argv],
             stdout=output,
-            stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
+            check=True,
         )
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.monotonic() - started
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"{argv[0]} exited {child.returncode}:\n{log.read_text()[-2000:]}")
-    return Sample(seconds, usage.ru_maxrss / 1024)
+    code, seconds, mib = json.loads(figures.read_text())
+    if code:
+        raise SystemExit(f"{argv[0]} exited {code}:\n{log.read_text()[-2000:]}")
+    return Sample(seconds, mib)
 
 
 def floor(built: Floor) -> Contender:

@@ -45,14 +45,19 @@ def prepare(tape: list[Recorded], read_file: ReadFile) -> Scripts:
     own: dict[str, list[str]] = {}
     first: list[str] = []
     verify: list[str] = []
+    registered: set[str] = set()
     for each in tape:
         calls = _masked(_translate(each, read_file), _made_anew(tape, each.origin), each.origin)
         if each.host != GATEWAY:
             own.setdefault(each.host, []).extend(calls)
-        elif each.origin == GATEWAY or each.module in ("tunnel_slot", "machine"):
-            first += calls
-        else:
+        elif each.origin in registered:
             verify += calls
+        else:
+            first += calls
+        if each.module == "machine":
+            registered.add(
+                each.origin
+            )  # what comes now on the gateway host is about a running worker
     first += _slots([each for each in tape if each.module == "tunnel_slot"])
     return Scripts(
         workers={name: _script(calls) for name, calls in own.items()},
@@ -193,7 +198,7 @@ def _systemd(each: Recorded) -> Iterator[str]:
 def _uri(each: Recorded) -> Iterator[str]:
     given = each.arguments
     headers = [f"{name}: {value}" for name, value in (given["headers"] or {}).items()]
-    if "/gateway/machines?" in given["url"]:
+    if "/gateway/machines?" in given["url"] and "limit=1000" in given["url"]:
         machine_id = f"@{each.origin}_machine_id@"
         yield _call("machine_ready", machine_id, given["url"], headers)
         return
