@@ -71,6 +71,7 @@ class Run:
         self._executor = executor
         self._templars: dict[tuple[Path, ...], Templar] = {}
         self._interrupted = threading.Event()
+        self._told_the_end = False
         self._chosen = self._choose()
         self.pool = Pool(
             options.host_keys,
@@ -276,7 +277,9 @@ class Run:
 
     def _emit(self, event: Event) -> None:
         with self._sink_lock:
-            self._sink(event)
+            if not self._told_the_end:  # a strand that was stuck may wake up after it
+                self._told_the_end = isinstance(event, RunFinished)
+                self._sink(event)
 
 
 def uses_gateway(play: Play) -> bool:

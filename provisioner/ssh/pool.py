@@ -92,6 +92,8 @@ class Pool:
             password, exclusive, on_wait=lambda holder: self._on_wait(target.name, holder)
         )
         self._conversations[target.name, become_user] = conversation
+        if self._closed:
+            conversation.close()
         return conversation
 
     def close(self) -> None:
