@@ -97,7 +97,8 @@ def test_a_lab_that_is_not_there(show) -> None:
     for words in (["status"], ["inventory"], ["status", "--output", "json"]):
         result = CliRunner().invoke(program, ["lab", *words, "--name", "none-such"])
         assert result.exit_code == 1
-        assert result.stderr == "error: there is no lab none-such (b9prov lab up --name none-such)\n"
+        advice = "b9prov lab up --name none-such"
+        assert result.stderr == f"error: there is no lab none-such ({advice})\n"
 
 
 @pytest.mark.parametrize("command", [["demo"], ["lab", "up"]])
