@@ -86,6 +86,9 @@ class Run:
 
     def check(self) -> None:
         """Raise BadInput for what is wrong with the playbook on these hosts; touches nothing."""
+        self.options.tags.refuse_unknown(
+            {tag for play in self.playbook.plays for task in play.tasks for tag in task.tags}
+        )
         hosts = {play: self.hosts_of(play) for play in self.playbook.plays}
         for play in hosts:
             if GATEWAY not in self.hosts and uses_gateway(play):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+
+from provisioner.errors import BadInput, Problem
+from provisioner.playbook.modules import suggestion
+
+_SPECIAL = frozenset({"all", "always", "never", "tagged", "untagged"})
 
 
 @dataclass(frozen=True)
@@ -23,3 +29,14 @@ class TagFilter:
         if tags & self.only or ("tagged" in self.only and tags):
             return True
         return "always" in tags or ("untagged" in self.only and not tags)
+
+    def refuse_unknown(self, known: Collection[str]) -> None:
+        """Raise BadInput for tags that no task has: a misspelt one would silently do nothing, or
+        everything."""
+        problems = [
+            Problem(f"{option} {tag}: no task has this tag", None, suggestion(tag, sorted(known)))
+            for option, tags in (("--tags", self.only), ("--skip-tags", self.skip))
+            for tag in sorted(tags - _SPECIAL - set(known))
+        ]
+        if problems:
+            raise BadInput(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -216,6 +217,10 @@ def _machine(shown: Json, status: str = "") -> Machine:
     )
 
 
+# how urllib3 begins a reason: with the repr of its connection
+_REPR = re.compile(r"^(<[^>]*>|\w+\([^)]*\)): ")
+
+
 def _reason(error: requests.RequestException) -> str:
     """The innermost cause: requests and urllib3 wrap it in reprs of themselves."""
     inner: BaseException = error
@@ -226,5 +231,5 @@ def _reason(error: requests.RequestException) -> str:
             following = inner.args[0]
         if following is None:
             text = str(inner)
-            return text.rpartition(">: ")[2] or text or type(inner).__name__
+            return _REPR.sub("", text) or type(inner).__name__
         inner = following

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from engine_harness import Workbench
+
+from provisioner.errors import BadInput
 
 
 def test_a_play_on_three_hosts(bench: Workbench) -> None:
@@ -286,6 +289,15 @@ def test_tags_choose_tasks(bench: Workbench) -> None:
         tags=TagFilter(only=frozenset({"x"})),
     )
     assert [name for name, _ in record.statuses()] == ["a", "c"]
+
+
+@pytest.mark.parametrize("option", ["only", "skip"])
+def test_a_tag_that_no_task_has(bench: Workbench, option: str) -> None:
+    from provisioner.engine.tags import TagFilter
+
+    tags = TagFilter(**{option: frozenset({"ollma"})})
+    with pytest.raises(BadInput, match=r"ollma: no task has this tag \(did you mean 'ollama'\?\)"):
+        bench.run("- {debug: {msg: a}, tags: ollama}", tags=tags)
 
 
 def test_environment(bench: Workbench) -> None:

@@ -123,6 +123,7 @@ def test_nobody_listens_there(transport: paramiko.Transport) -> None:
         client.health()
     assert "through the SSH connection" in str(failure.value)
     assert "Connect failed" in str(failure.value)
+    assert "Connection(" not in str(failure.value)
 
 
 def test_a_closed_connection(transport: paramiko.Transport, gateway: Gateway) -> None:
