@@ -31,10 +31,20 @@ def test_deadline_kills_the_whole_group() -> None:
     outcome = process.run("sleep 60 & echo $!; wait", timeout=0.3)
     assert outcome.timed_out
     assert time.monotonic() - started < 5
-    child = int(outcome.stdout)
-    state = Path(f"/proc/{child}/stat")
-    # gone, or a zombie that init has yet to reap
-    assert not state.exists() or state.read_text().split(")")[1].split()[0] == "Z"
+    assert _has_ended(int(outcome.stdout), by=time.monotonic() + 5)
+
+
+def _has_ended(pid: int, by: float) -> bool:
+    """Whether a process that was killed is gone, or a zombie that init has yet to reap."""
+    while time.monotonic() < by:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state.rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def test_a_background_program_does_not_keep_us() -> None:
