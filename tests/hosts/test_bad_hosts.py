@@ -51,7 +51,7 @@ def assert_said(ran: Ran, reason: str, advice: str, *, unreachable: bool = False
     end = ran.end("w1")
     assert end["end"] == ("unreachable" if unreachable else "failed"), end
     assert reason in end["reason"], end
-    assert advice in end["advice"], end
+    assert advice in f"{end['reason']} {end['advice']}", end
     (finished,) = ran.of("run_finished")
     assert "--limit" in finished["retry"]
     if not unreachable:
@@ -304,9 +304,10 @@ def test_a_gateway_host_that_refuses_the_key(bare: Driver, tmp_path: Path) -> No
     ran = up_w1(bare, edit=at_gateway(identity_file=str(tmp_path / "id_other")))
     assert ran.code == 1, tail(ran)
     assert "Traceback" not in ran.text
-    assert "refused the key" in ran.end("gateway")["reason"]
-    assert ran.end("gateway")["advice"]
-    assert ran.end("w1")["end"] != "well"
+    end = ran.end("w1")
+    assert end["end"] == "unreachable"
+    assert end["reason"].startswith("gateway: ") and "refused the key" in end["reason"]
+    assert end["advice"]
 
 
 def test_a_gateway_that_is_stopped(bare: Driver) -> None:
@@ -328,7 +329,7 @@ def test_a_wrong_admin_token(bare: Driver) -> None:
 
 def test_an_unknown_pool(bare: Driver) -> None:
     ran = up_w1(bare, "-e", "pool=nowhere")
-    assert_said(ran, "'nowhere' is not configured at the gateway", "worker.pools")
+    assert_said(ran, "the gateway refuses pool nowhere", "the gateway's own configuration")
 
 
 def test_after_all_that_the_worker_can_still_be_made_ready(bare: Driver) -> None:
