@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import os
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from provisioner.playbook import modules
 from provisioner.playbook.model import Play, Task
+from provisioner.playbook.reading import variables_in, vars_file
 from provisioner.playbook.scope import Scope
 from provisioner.playbook.templating import Templar, TemplateFailed, without_omitted
-from provisioner.remote.arguments import BadArgument, normalise
+from provisioner.remote.arguments import TRUE, BadArgument, normalise
 
 INLINE_LIMIT = 64 * 1024  # bytes of content sent along; the host asks for more by its hash
 
-LOCAL = frozenset({"set_fact", "debug", "assert", "fail"})
+LOCAL = frozenset({"set_fact", "debug", "assert", "fail", "include_vars", "pause"})
+FACTS = frozenset({"setup", "package_facts", "service_facts", "getent"})  # awaited: others use them
+ONCE = frozenset({"pause"})  # done once for all hosts, whether the task says so or not
 
 
 class ActionFailed(Exception):
@@ -24,11 +31,12 @@ class ActionFailed(Exception):
 
 @dataclass
 class Call:
-    """What the host is asked to do."""
+    """What the host is asked to do; `receive` makes the task's result of what it answers."""
 
     module: str
     arguments: dict[str, Any]
     blobs: dict[str, Path | bytes] = field(default_factory=dict)
+    receive: Callable[[dict[str, Any]], dict[str, Any]] = lambda result: result
 
 
 def call(task: Task, play: Play, arguments: dict[str, Any], templar: Templar, scope: Scope) -> Call:
@@ -38,6 +46,14 @@ def call(task: Task, play: Play, arguments: dict[str, Any], templar: Templar, sc
         return _template(task, arguments, templar, scope)
     if task.module == "copy" and not arguments.get("remote_src"):
         return _copy(task, play, arguments)
+    if task.module == "script":
+        return _script(task, play, arguments)
+    if task.module == "unarchive" and _is_sent(arguments):
+        return _sent_file("unarchive", arguments, find_file(str(arguments["src"]), task, play))
+    if task.module == "fetch":
+        name = scope.find("inventory_hostname")
+        host = str(name[0]) if name else ""
+        return Call("fetch", arguments, receive=lambda result: _fetched(arguments, host, result))
     return Call(task.module, arguments)
 
 
@@ -59,9 +75,53 @@ def _copy(task: Task, play: Play, arguments: dict[str, Any]) -> Call:
     file = find_file(str(source), task, play)
     if file.stat().st_size <= INLINE_LIMIT:
         return _with_content(arguments, file.read_bytes(), file.name)
+    return _sent_file("copy", arguments, file)
+
+
+def _sent_file(module: str, arguments: dict[str, Any], file: Path) -> Call:
+    """A call whose file the host asks for, unless it has it."""
     sha256 = _hash_of(file)
-    arguments.update(sha256=sha256, _original_basename=file.name)
-    return Call("copy", arguments, {sha256: file})
+    own = {name: value for name, value in arguments.items() if name != "src"}
+    return Call(module, {**own, "sha256": sha256, "_original_basename": file.name}, {sha256: file})
+
+
+def _is_sent(arguments: dict[str, Any]) -> bool:
+    """Whether an archive is the controller's, as Ansible decides it."""
+    remote = str(arguments.get("remote_src", False)).lower() in TRUE
+    return not remote and "://" not in str(arguments.get("src", ""))
+
+
+def _script(task: Task, play: Play, arguments: dict[str, Any]) -> Call:
+    arguments = dict(arguments)
+    words = str(arguments.pop("cmd")).split(maxsplit=1)
+    if not words:
+        raise ActionFailed("script needs the name of a file")
+    file = find_file(shlex.split(words[0])[0], task, play)
+    arguments["args"] = words[1] if len(words) > 1 else ""
+    return _sent_file("script", arguments, file)
+
+
+def _fetched(arguments: dict[str, Any], host: str, result: dict[str, Any]) -> dict[str, Any]:
+    """The result of `fetch`, once the file is written here: below `dest` by host and path, or with
+    `flat` as `dest` says."""
+    if "content" not in result:
+        return result
+    source, dest = str(arguments["src"]), str(arguments.get("dest") or "")
+    if str(arguments.get("flat", False)).lower() in TRUE:
+        dest += os.path.basename(source) if dest.endswith("/") else ""
+    else:
+        dest = os.path.join(dest, host, source.lstrip("/"))
+    file = Path(dest).expanduser()
+    content = b"".join(base64.b64decode(piece) for piece in result["content"])
+    kept = {name: value for name, value in result.items() if name not in ("content", "encoding")}
+    changed = not file.is_file() or file.read_bytes() != content
+    try:
+        if changed:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+    except OSError as error:
+        return {**kept, "failed": True, "msg": f"can't write {file}: {error.strerror}"}
+    return {**kept, "changed": changed, "dest": str(file)}
 
 
 def _with_content(arguments: dict[str, Any], content: bytes, name: str) -> Call:
@@ -95,8 +155,14 @@ def find_file(name: str, task: Task, play: Play) -> Path:
     raise ActionFailed(f"no such file on the controller: {name}")
 
 
-def local(task: Task, arguments: dict[str, Any], templar: Templar, scope: Scope) -> dict[str, Any]:
-    """The result of a module that needs no host."""
+def local(
+    task: Task,
+    arguments: dict[str, Any],
+    templar: Templar,
+    scope: Scope,
+    wait: Callable[[float], object],
+) -> dict[str, Any]:
+    """The result of a module that needs no host; `wait` sleeps for so many seconds."""
     arguments = without_omitted(arguments)
     if task.module == "set_fact":
         facts = {key: value for key, value in arguments.items() if key != "cacheable"}
@@ -107,9 +173,24 @@ def local(task: Task, arguments: dict[str, Any], templar: Templar, scope: Scope)
         arguments = normalise(arguments, modules.spec(task.module).arguments)
     except BadArgument as error:
         raise ActionFailed(f"{task.module}: {error}") from None
+    if task.module == "include_vars":
+        return _include_vars(task, arguments, templar)
+    if task.module == "pause":
+        wait((arguments["minutes"] or 0.0) * 60 + (arguments["seconds"] or 0.0))
+        return {"changed": False}
     if task.module == "fail":
         return {"changed": False, "failed": True, "msg": arguments["msg"]}
     return _debug(task, arguments, templar, scope)
+
+
+def _include_vars(task: Task, arguments: dict[str, Any], templar: Templar) -> dict[str, Any]:
+    """The variables of a file: of the role's `vars`, or beside the playbook."""
+    file = vars_file(arguments["file"], task.role, templar.search)
+    if file is None:
+        raise ActionFailed(f"no such file on the controller: {arguments['file']}")
+    variables, name = variables_in(file), arguments["name"]
+    facts = {name: variables} if name else variables
+    return {"changed": False, "ansible_facts": facts, "ansible_included_var_files": [str(file)]}
 
 
 def _debug(task: Task, arguments: dict[str, Any], templar: Templar, scope: Scope) -> dict[str, Any]:

@@ -64,8 +64,8 @@ class TaskProgress(Event):
 class TaskFinished(Event):
     """A task (or one item of its loop) ended.
 
-    `status` is ok, changed, skipped, failed or ignored. `result` is the module's result, already
-    emptied for `no_log`; its `diff` is `{"before", "after", "path"}` or a list of these.
+    `status` is ok, changed, skipped, failed, rescued or ignored. `result` is the module's result,
+    already emptied for `no_log`; its `diff` is `{"before", "after", "path"}` or a list of these.
     `delegated_to` names another host that ran it, `seconds` its duration there.
     """
 
@@ -92,19 +92,32 @@ class HostUnreachable(Event):
 
 @dataclass
 class HostSummary:
-    """How a run ended for one host; counts are tasks."""
+    """How a run ended for one host; counts are tasks, of which `ok` has the changed ones too.
+
+    `stopped` says why the host was stopped though nothing failed on it, as Ansible's
+    `any_errors_fatal` has it.
+    """
 
     ok: int = 0
     changed: int = 0
     skipped: int = 0
     failed: int = 0
+    rescued: int = 0
+    ignored: int = 0
     unreachable: bool = False
     reason: str = ""
     advice: str = ""
+    stopped: str = ""
 
     @property
     def well(self) -> bool:
-        return not self.failed and not self.unreachable
+        return not (self.failed or self.unreachable or self.stopped)
+
+    def count(self, status: str) -> None:
+        """One more task that ended with this status."""
+        if status in ("changed", "ignored"):
+            self.ok += 1
+        setattr(self, status, getattr(self, status) + 1)
 
 
 @dataclass(frozen=True)

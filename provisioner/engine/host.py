@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,18 +26,27 @@ class HostState:
     def name(self) -> str:
         return self.target.name
 
+    def learn(self, facts: Mapping[str, Any]) -> None:
+        """Facts that a task brought, under their own names and in `ansible_facts`."""
+        short = {name.removeprefix("ansible_"): value for name, value in facts.items()}
+        together = {**self.vars.facts.get("ansible_facts", {}), **short}
+        self.vars.facts = {**self.vars.facts, **facts, "ansible_facts": together}
+
     @property
     def alive(self) -> bool:
         """Whether later plays may go on with the host."""
         return self.summary.well
 
-    def scope(self, play: Play, task: Task, loop: Mapping[str, Any]) -> Scope:
-        """The variables of a task here; `loop` holds the loop's variables."""
+    def scope(
+        self, play: Play, task: Task, loop: Mapping[str, Any], around: Sequence[Task] = ()
+    ) -> Scope:
+        """The variables of a task here; `loop` holds the loop's variables, `around` the includes
+        around it, outermost first."""
         role = task.role
         own = (role.params, role.vars) if role else ()
         scope = self.vars.scope(
             loop,
-            task.include_vars,
+            {name: value for include in around for name, value in include.vars.items()},
             (task.vars, *own, play.role_vars, play.vars),
             (role.defaults, play.role_defaults) if role else (play.role_defaults,),
         )

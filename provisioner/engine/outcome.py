@@ -40,7 +40,10 @@ class Group:
 
 @dataclass(eq=False)
 class Outcome(Later):
-    """One task or loop item under way or ended. `settle` waits until it has ended."""
+    """One task or loop item under way or ended. `settle` waits until it has ended.
+
+    `receive` makes the task's result of what the host answered.
+    """
 
     task: Task
     scope: Scope
@@ -50,6 +53,7 @@ class Outcome(Later):
     item: str | None = None
     loop: dict[str, Any] = field(default_factory=dict)
     delegated_to: str | None = None
+    receive: Callable[[dict[str, Any]], dict[str, Any]] = lambda result: result
     result: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     status: str = ""
@@ -57,6 +61,11 @@ class Outcome(Later):
     @property
     def ready(self) -> bool:
         return bool(self.status)
+
+    def end(self, result: dict[str, Any]) -> None:
+        """Let it have ended with this result."""
+        self.future = Future()
+        self.future.set_result(Reply(result, 0.0))
 
     def value(self) -> dict[str, Any]:
         if not self.status:
@@ -91,7 +100,7 @@ class LoopOutcome(Later):
 
 def overall(statuses: list[str]) -> str:
     """The status that counts for a task: of its only run, or of all items of its loop."""
-    for status in ("failed", "changed", "ignored", "ok"):
+    for status in ("failed", "rescued", "changed", "ignored", "ok"):
         if status in statuses:
             return status
     return "skipped"

@@ -15,7 +15,7 @@ from provisioner.engine.host import HostState
 from provisioner.engine.run import GATEWAY, Options, Run
 from provisioner.errors import BadInput
 from provisioner.inventory import Inventory
-from provisioner.playbook.model import Play, Playbook, Task
+from provisioner.playbook.model import Play, Playbook, Reached, Task
 from provisioner.playbook.scope import Scope
 from provisioner.playbook.templating import Templar, TemplateFailed
 from provisioner.remote.facts import gather
@@ -85,15 +85,16 @@ class _Renderer:
                 takes_part = self.host in self.run.hosts_of(play)
             if takes_part:
                 self.host.vars.magic["playbook_dir"] = str(play.directory)
-                for task in play.tasks:
-                    yield from self._task(play, task)
+                for reached in play.reached:
+                    yield from self._task(play, reached)
 
-    def _task(self, play: Play, task: Task) -> Iterator[RenderedFile]:
+    def _task(self, play: Play, reached: Reached) -> Iterator[RenderedFile]:
+        task = reached.task
         if not self.run.options.tags.selects(task.tags):
             return
         templar = self.run.templar(play, task)
-        for scope in self._scopes(play, task, templar):
-            if not self._takes_place(task, scope, templar):
+        for scope in self._scopes(play, reached, templar):
+            if not all(self._takes_place(each, scope, templar) for each in (*reached.around, task)):
                 continue
             if task.module == "set_fact":
                 self._set_facts(task, scope, templar)
@@ -102,8 +103,9 @@ class _Renderer:
         if task.register:
             self.host.vars.results[task.register] = unknown(task.register)
 
-    def _scopes(self, play: Play, task: Task, templar: Templar) -> Iterator[Scope]:
-        scope = self.host.scope(play, task, {})
+    def _scopes(self, play: Play, reached: Reached, templar: Templar) -> Iterator[Scope]:
+        task, around = reached.task, reached.around
+        scope = self.host.scope(play, task, {}, around)
         if task.loop is None:
             yield scope
             return
@@ -112,7 +114,7 @@ class _Renderer:
         except TemplateFailed:
             return
         for item in [items] if isinstance(items, Unknown) else items:
-            yield self.host.scope(play, task, {task.loop_var: item})
+            yield self.host.scope(play, task, {task.loop_var: item}, around)
 
     def _takes_place(self, task: Task, scope: Scope, templar: Templar) -> bool:
         try:

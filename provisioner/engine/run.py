@@ -22,8 +22,10 @@ from provisioner.engine.events import (
     Sink,
 )
 from provisioner.engine.host import HostState, HostVarsView
-from provisioner.engine.strand import Setting, Stopped, Strand
+from provisioner.engine.setting import Setting, Stopped
+from provisioner.engine.strand import Strand
 from provisioner.engine.tags import TagFilter
+from provisioner.engine.together import CutOff, Together, batches
 from provisioner.errors import BadInput
 from provisioner.inventory import Host, Inventory
 from provisioner.paths import data_dir
@@ -100,7 +102,10 @@ class Run:
         check_playbook(
             self.playbook,
             {*self.hosts, LOCALHOST},
-            lambda play, task: {host.name: host.scope(play, task, {}) for host in hosts[play]},
+            lambda play, reached: {
+                host.name: host.scope(play, reached.task, {}, reached.around)
+                for host in hosts[play]
+            },
             self.templar,
             is_selected=lambda task: self.options.tags.selects(task.tags),
         )
@@ -113,7 +118,8 @@ class Run:
         try:
             self._call_gateway()
             for play in self.playbook.plays:
-                self._play(play)
+                if not self._play(play):
+                    break
         except KeyboardInterrupt:
             self._interrupted.set()
         finally:
@@ -202,18 +208,42 @@ class Run:
             raise BadInput.of(error.problems[0].message, play.where) from None
         return [self.hosts[host.name] for host in selected if host.name in self._chosen]
 
-    def _play(self, play: Play) -> None:
+    def _play(self, play: Play) -> bool:
+        """Run a play; whether the plays behind it may go on."""
         hosts = [host for host in self.hosts_of(play) if host.alive]
         # with no worker left to serve, the gateway host is left as it is
         if not hosts or not any(self.hosts[name].alive for name in self._chosen):
-            return
-        self._emit(PlayStarted(play.name, tuple(host.name for host in hosts)))
-        self._seen.update(host.name for host in hosts)
-        setting = self._setting(play)
+            return True
+        names = tuple(host.name for host in hosts)
+        self._emit(PlayStarted(play.name, names))
+        self._seen.update(names)
+        for host in hosts:
+            host.vars.magic["playbook_dir"] = str(play.directory)
+            host.vars.magic["ansible_play_hosts"] = list(names)
+            host.vars.magic["ansible_play_hosts_all"] = list(names)
+        parts = batches(play.serial, hosts)
+        for number, batch in enumerate(parts):
+            self._batch(play, batch)
+            if play.serial and not any(host.alive for host in batch):
+                return self._give_up(parts[number + 1 :], "all hosts before it failed")
+            if any(host.summary.stopped for host in batch):
+                return self._give_up(parts[number + 1 :], "too many hosts before it failed")
+        return True
+
+    def _give_up(self, rest: list[list[HostState]], why: str) -> bool:
+        for host in (host for batch in rest for host in batch):
+            host.summary.stopped = f"not begun, since {why}"
+        return False
+
+    def _batch(self, play: Play, hosts: list[HostState]) -> None:
+        together = Together(play, [host.name for host in hosts], self._interrupted)
+        setting = self._setting(play, together)
         for host in hosts:
             host.finished = False
-            host.vars.magic["playbook_dir"] = str(play.directory)
-        executor = self._executor(max(1, min(self.options.forks, len(hosts))))
+            host.vars.magic["ansible_play_batch"] = [each.name for each in hosts]
+        # hosts that wait for each other all need a thread
+        at_once = len(hosts) if together.in_step else min(self.options.forks, len(hosts))
+        executor = self._executor(max(1, at_once))
         try:
             self._await([executor.submit(self._strand, setting, host) for host in hosts])
         finally:
@@ -236,6 +266,9 @@ class Run:
             self._greet(setting.play, host)
             Strand(setting, host).run()
             host.finished = True
+        except CutOff as cut:
+            host.finished = not self._interrupted.is_set()
+            host.summary.stopped = "" if self._interrupted.is_set() else str(cut)
         except Stopped:
             host.finished = not self._interrupted.is_set()
         except Unreachable as error:
@@ -245,13 +278,15 @@ class Run:
             host.summary.unreachable = True
             host.summary.reason, host.summary.advice = error.reason, error.advice
             self._emit(HostUnreachable(host.name, error.reason, error.advice))
+        finally:
+            setting.together.leave(host.name, failed=not host.alive)
 
     def _greet(self, play: Play, host: HostState) -> None:
         user = play.become_user if play.become else None
         facts = self.pool.conversation(host.target, user).facts
-        host.vars.facts = {**facts, "ansible_facts": _short_names(facts)}
+        host.learn(facts)
 
-    def _setting(self, play: Play) -> Setting:
+    def _setting(self, play: Play, together: Together) -> Setting:
         return Setting(
             play=play,
             pool=self.pool,
@@ -262,6 +297,7 @@ class Run:
             check=self.options.check,
             diff=self.options.diff,
             interrupted=self._interrupted,
+            together=together,
         )
 
     def templar(self, play: Play, task: Task | None) -> Templar:
@@ -287,15 +323,10 @@ class Run:
 
 def uses_gateway(play: Play) -> bool:
     """Whether the play, or a task of it, runs on the gateway host."""
-    tasks = (*play.tasks, *play.handlers)
-    return play.hosts == GATEWAY or any(task.delegate_to == GATEWAY for task in tasks)
+    return play.hosts == GATEWAY or any(task.delegate_to == GATEWAY for task in play.tasks)
 
 
 def template_search(first: tuple[Path, ...], play: Play, task: Task | None) -> tuple[Path, ...]:
     """Where template files are looked for: the user's, the role's, the playbook's, ours."""
     role = (task.role.path / "templates", task.role.path / "files") if task and task.role else ()
     return (*first, *role, play.directory / "templates", play.directory, data_dir("templates"))
-
-
-def _short_names(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix("ansible_"): value for name, value in facts.items()}

@@ -13,17 +13,19 @@ from typing import Any
 from jinja2 import meta, nodes
 
 from provisioner.errors import BadInput, Problem, Source
-from provisioner.playbook.model import Play, Playbook, Task
+from provisioner.playbook.model import Play, Playbook, Reached, Task
 from provisioner.playbook.modules import is_template, suggestion
+from provisioner.playbook.reading import variables_in, vars_file
 from provisioner.playbook.scope import Scope
 from provisioner.playbook.templating import Templar, TemplateFailed
 
 TemplarFor = Callable[[Play, Task], Templar]
-ScopesFor = Callable[[Play, Task], Mapping[str, Scope]]
+ScopesFor = Callable[[Play, Reached], Mapping[str, Scope]]
 """For each host of a play, what a task sees there before the run."""
 
 _GLOBALS = frozenset({"range", "dict", "lookup", "cycler", "joiner", "namespace", "lipsum", "now"})
-_MAGIC = frozenset({"playbook_dir", "ansible_facts", "hostvars"})
+_MAGIC = frozenset({"playbook_dir", "ansible_facts", "hostvars", "ansible_loop"})
+_FACTS = {"package_facts": {"packages"}, "service_facts": {"services"}}
 _BARE = ("when", "until", "changed_when", "failed_when")
 
 
@@ -38,21 +40,47 @@ def check_playbook(
 
     `hosts` are those that a task may be delegated to; tasks that are not selected are passed over.
     """
-    tasks = [(play, task) for play in playbook.plays for task in (*play.tasks, *play.handlers)]
-    made = {name for _, task in tasks for name in _made_by(task)}
+    tasks = [(play, reached) for play in playbook.plays for reached in play.reached]
+    made = {
+        name for play, each in tasks for name in _made_by(each.task, templar_for(play, each.task))
+    }
+    if any(_is_open(play) for play in playbook.plays):
+        made = Everything(made)
     problems: list[Problem] = []
-    for play, task in tasks:
+    for play, reached in tasks:
+        task = reached.task
         if is_selected(task) or task in play.handlers:
-            check = _TaskCheck(play, task, scopes_for(play, task), templar_for(play, task))
-            problems += check.problems(made, hosts)
+            scopes = scopes_for(play, reached)
+            problems += _TaskCheck(play, reached, scopes, templar_for(play, task)).problems(
+                made, hosts
+            )
     if problems:
         raise BadInput(list(dict.fromkeys(problems)))
 
 
-def _made_by(task: Task) -> set[str]:
+class Everything(set[str]):
+    """The names made where the run alone can tell all of them: it lacks none."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def _is_open(play: Play) -> bool:
+    """Whether the play has tasks or variables in files that are chosen on the way."""
+    modules = ("include_tasks", "include_role", "include_vars")
+    return any(task.module in modules and is_template(task.arguments) for task in play.tasks)
+
+
+def _made_by(task: Task, templar: Templar) -> set[str]:
     names = {task.register} if task.register else set()
     if task.module == "set_fact":
         names |= set(task.arguments)
+    elif task.module in _FACTS:
+        names |= _FACTS[task.module]
+    elif task.module == "include_vars" and not is_template(task.arguments):
+        named = task.arguments.get("name")
+        file = vars_file(str(task.arguments.get("file")), task.role, templar.search)
+        names |= {named} if named else set(variables_in(file)) if file else set()
     return {str(name) for name in names}
 
 
@@ -60,9 +88,10 @@ class _TaskCheck:
     """The check of one task on all hosts of its play."""
 
     def __init__(
-        self, play: Play, task: Task, scopes: Mapping[str, Scope], templar: Templar
+        self, play: Play, reached: Reached, scopes: Mapping[str, Scope], templar: Templar
     ) -> None:
-        self.play, self.task, self.scopes, self.templar = play, task, scopes, templar
+        self.play, self.task, self.around = play, reached.task, reached.around
+        self.scopes, self.templar = scopes, templar
         self.found: list[Problem] = []
 
     def problems(self, made: Collection[str], hosts: Collection[str]) -> list[Problem]:
@@ -74,10 +103,10 @@ class _TaskCheck:
             uses += [(name, where(line)) for name, line in _undeclared(tree)]
             for what, line in self.templar.unknown_names(tree):
                 self.found.append(Problem(f"there is no {what}", where(line)))
-        loop = {self.task.loop_var} if self.task.loop is not None else set()
-        known = {*made, *guarded, *loop, *_GLOBALS, *_MAGIC}
+        loop = {name for each in (self.task, *self.around) for name in _loop_names(each)}
+        known = {*guarded, *loop, *_GLOBALS, *_MAGIC}
         for name, place in uses:
-            if name not in known and not name.startswith("ansible_"):
+            if name not in known and name not in made and not name.startswith("ansible_"):
                 self._require(name, place, made)
         self._check_delegation(hosts)
         return self.found
@@ -104,7 +133,7 @@ class _TaskCheck:
 
     def _is_skipped(self, scope: Scope) -> bool:
         """Whether a condition that depends on nothing of the run keeps the task from the host."""
-        for condition in _conditions(self.task):
+        for condition in _conditions(self.task, self.around):
             try:
                 if not self.templar.condition(condition, scope):
                     return True
@@ -130,9 +159,16 @@ class _TaskCheck:
             yield tree, functools.partial(Source, str(path))
 
 
-def _conditions(task: Task) -> Iterator[Any]:
-    for gate in task.gates:
-        yield from gate.conditions
+def _loop_names(task: Task) -> set[str]:
+    if task.loop is None:
+        return set()
+    names = {task.loop_var, task.index_var, "ansible_loop" if task.extended else None}
+    return {name for name in names if name}
+
+
+def _conditions(task: Task, around: tuple[Task, ...]) -> Iterator[Any]:
+    for include in around:
+        yield from include.when
     yield from task.when
 
 
@@ -140,7 +176,7 @@ def _texts(play: Play, task: Task) -> Iterator[tuple[str, bool]]:
     """Strings of a task that hold Jinja, and whether they are expressions without braces."""
     become_user = task.become_user or play.become_user
     values: list[Any] = [
-        *(task.arguments, task.loop, task.vars, task.include_vars, list(task.notify)),
+        *(task.arguments, task.loop, task.vars, list(task.notify)),
         *(play.environment, task.environment, task.delegate_to, become_user),
     ]
     if task.role:
@@ -150,7 +186,6 @@ def _texts(play: Play, task: Task) -> Iterator[tuple[str, bool]]:
             if is_template(text):
                 yield text, False
     bare = [condition for keyword in _BARE for condition in getattr(task, keyword) or ()]
-    bare += [condition for gate in task.gates for condition in gate.conditions]
     for condition in bare:
         if isinstance(condition, str):
             yield condition, not is_template(condition)

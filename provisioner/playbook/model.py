@@ -1,10 +1,11 @@
-"""Playbooks as values: plays of tasks, with everything static already resolved."""
+"""Playbooks as values: plays of steps, which are tasks, blocks and includes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from provisioner.errors import Source
 
@@ -21,19 +22,12 @@ class Role:
 
 
 @dataclass(frozen=True, eq=False)
-class Gate:
-    """The conditions of an include, evaluated once for all that it brings in."""
-
-    conditions: tuple[Any, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class Task:
     """One task or handler. Expressions are kept as written and evaluated per host.
 
     `delay` is in seconds. `become` None means: as the play says. `until` is () for a task that is
     retried until it succeeds, None for one that is not retried. `flatten`: lists within the loop's
-    list are opened up. `include_vars` are those given where a file of tasks was included.
+    list are opened up. `diff` None means: as the run says.
     """
 
     name: str
@@ -41,11 +35,13 @@ class Task:
     arguments: dict[str, Any]
     where: Source
     when: tuple[Any, ...] = ()
-    gates: tuple[Gate, ...] = ()
     loop: Any = None
     flatten: bool = False
     loop_var: str = "item"
     loop_label: str | None = None
+    index_var: str | None = None
+    extended: bool = False
+    pause: float = 0.0
     register: str | None = None
     notify: tuple[str, ...] = ()
     listen: tuple[str, ...] = ()
@@ -53,7 +49,6 @@ class Task:
     become: bool | None = None
     become_user: str | None = None
     vars: dict[str, Any] = field(default_factory=dict)
-    include_vars: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     delegate_to: str | None = None
     retries: int = 3
@@ -64,6 +59,8 @@ class Task:
     ignore_errors: bool = False
     no_log: bool = False
     check_mode: bool | None = None
+    diff: bool | None = None
+    run_once: bool = False
     role: Role | None = None
 
     @property
@@ -73,17 +70,75 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
+class Block:
+    """Steps of which the first failure leads to `rescue`; `always` comes whatever happened."""
+
+    steps: tuple[Step, ...]
+    rescue: tuple[Step, ...]
+    always: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Included:
+    """What an include brings in; `label` is told to the user."""
+
+    label: str
+    steps: tuple[Step, ...]
+    handlers: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Include:
+    """Steps of a file or role that are chosen, and repeated, on the way through the play.
+
+    `task` has the include's own keywords; its `vars` are seen by all that it brings in. `fixed` is
+    what it brings in where that is known beforehand; else `load` reads it, by the evaluated
+    arguments, and raises BadInput.
+    """
+
+    task: Task
+    load: Callable[[Mapping[str, Any]], Included]
+    fixed: Included | None = None
+
+
+Step: TypeAlias = "Task | Block | Include"
+
+
+def walk(steps: Iterable[Step], around: tuple[Task, ...] = ()) -> Iterator[Reached]:
+    """All tasks and includes, at any depth, as far as they are known beforehand."""
+    for step in steps:
+        if isinstance(step, Task):
+            yield Reached(step, around)
+        elif isinstance(step, Block):
+            yield from walk((*step.steps, *step.rescue, *step.always), around)
+        else:
+            yield Reached(step.task, around)
+            if step.fixed:
+                yield from walk(step.fixed.steps, (*around, step.task))
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A task, or an include as such, and the includes by which one gets there, outermost first."""
+
+    task: Task
+    around: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Play:
-    """Tasks for the hosts that `hosts` selects. Files are looked up from `directory`.
+    """Steps for the hosts that `hosts` selects. Files are looked up from `directory`.
 
     `role_vars` and `role_defaults` are those of all its roles, which every task of it sees.
+    `serial` are the sizes of batches, as numbers of hosts or percentages; `max_fail_percentage` is
+    that of failed hosts beyond which a batch is given up, None for no bound.
     """
 
     name: str
     hosts: str
     where: Source
     directory: Path
-    tasks: tuple[Task, ...] = ()
+    steps: tuple[Step, ...] = ()
     handlers: tuple[Task, ...] = ()
     vars: dict[str, Any] = field(default_factory=dict)
     role_vars: dict[str, Any] = field(default_factory=dict)
@@ -91,7 +146,20 @@ class Play:
     environment: dict[str, Any] = field(default_factory=dict)
     become: bool = False
     become_user: str = "root"
-    gather_facts: bool = True
+    serial: tuple[int | str, ...] = ()
+    max_fail_percentage: float | None = None
+    any_errors_fatal: bool = False
+
+    @property
+    def reached(self) -> Iterator[Reached]:
+        """Its tasks, includes and handlers, as far as they are known beforehand."""
+        yield from walk(self.steps)
+        yield from map(Reached, self.handlers)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Those of `reached`, by themselves."""
+        return tuple(reached.task for reached in self.reached)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ _FILE = {
     "validate": Argument(),
 }
 
+META = ("flush_handlers", "noop", "end_host", "end_play", "end_batch", "reset_connection")
+
 # Modules that the controller carries out, alone or by another module on the host.
 CONTROLLER: dict[str, dict[str, Argument]] = {
     "template": {"src": Argument(required=True), **_FILE},
@@ -45,7 +47,31 @@ CONTROLLER: dict[str, dict[str, Argument]] = {
         "success_msg": Argument("raw"),
         "quiet": Argument("bool", default=False),
     },
-    "meta": {"action": Argument(required=True, choices=("flush_handlers",))},
+    "meta": {"action": Argument(required=True, choices=META)},
+    "script": {
+        "cmd": Argument(required=True),
+        "creates": Argument(),
+        "removes": Argument(),
+        "chdir": Argument(),
+        "executable": Argument(),
+    },
+    "include_vars": {"file": Argument(required=True), "name": Argument()},
+    "pause": {"seconds": Argument("float"), "minutes": Argument("float"), "prompt": Argument()},
+    "wait_for_connection": {
+        "timeout": Argument("float", default=600.0),
+        "connect_timeout": Argument("float", default=5.0),
+        "delay": Argument("float", default=0.0),
+        "sleep": Argument("float", default=1.0),
+    },
+    "reboot": {
+        "reboot_timeout": Argument("float", default=600.0),
+        "connect_timeout": Argument("float", default=5.0),
+        "pre_reboot_delay": Argument("int", default=0),
+        "post_reboot_delay": Argument("int", default=0),
+        "test_command": Argument(default="whoami"),
+        "reboot_command": Argument(),
+        "msg": Argument(),
+    },
     "fail": {"msg": Argument(default="Failed as requested from task")},
 }
 
@@ -71,7 +97,7 @@ def names() -> frozenset[str]:
 def spec(name: str) -> Spec:
     """What module `name` accepts; the name must be one of `names()`."""
     if name in CONTROLLER:
-        free_form = "action" if name == "meta" else None
+        free_form = {"meta": "action", "include_vars": "file", "script": "cmd"}.get(name)
         return Spec(CONTROLLER[name], free_form, open=name == "set_fact")
     module = importlib.import_module(f"provisioner.remote.modules.{name}")
     return Spec(module.ARGUMENTS, getattr(module, "FREE_FORM", None))

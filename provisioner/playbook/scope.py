@@ -67,7 +67,8 @@ class Scope:
 class HostVars:
     """What is known of one host during a run.
 
-    `settings` come from the inventory; `facts` and `results` (set_fact, register) from the run.
+    `settings` come from the inventory; `facts`, `results` (set_fact, register) and `files`
+    (include_vars) from the run.
     """
 
     name: str
@@ -75,6 +76,7 @@ class HostVars:
     extra: Mapping[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, Any] = field(default_factory=dict)
     magic: dict[str, Any] = field(default_factory=dict)
 
     def scope(
@@ -97,6 +99,7 @@ class HostVars:
                 Layer(included, True),
                 # later tasks set facts while earlier ones are still to be judged
                 Layer(dict(self.results), False),
+                Layer(self.files, True),
                 *(Layer(variables, True) for variables in written),
                 Layer(self.facts, False),
                 Layer(self.settings, True),

@@ -14,18 +14,17 @@ from provisioner.yamlsource import MarkedDict
 KEYWORDS = frozenset(
     "name when loop with_items loop_control register notify listen tags become become_user vars "
     "environment delegate_to retries delay until changed_when failed_when ignore_errors no_log "
-    "check_mode args".split()
+    "check_mode diff run_once args".split()
 )
 INHERITED = frozenset(
-    "name when tags become become_user vars environment no_log check_mode ignore_errors "
-    "delegate_to".split()
+    "name when tags become become_user vars environment no_log check_mode diff ignore_errors "
+    "delegate_to run_once".split()
 )
 # Ansible's own, which a play, block or task here can't have.
 UNSUPPORTED = frozenset(
-    "rescue always run_once any_errors_fatal max_fail_percentage serial strategy order throttle "
-    "async poll local_action action connection delegate_facts debugger diff module_defaults "
-    "collections become_method become_flags become_exe force_handlers remote_user port timeout "
-    "vars_prompt gather_subset gather_timeout fact_path ignore_unreachable "
+    "strategy order throttle async poll local_action action connection delegate_facts debugger "
+    "module_defaults collections become_method become_flags become_exe force_handlers remote_user "
+    "port timeout vars_prompt gather_subset gather_timeout fact_path ignore_unreachable "
     "first_available_file break_when".split()
 )
 PREFIXES = ("ansible.builtin.", "ansible.posix.", "b9prov.")
@@ -37,7 +36,7 @@ def task_from(mapping: MarkedDict, role: Role | None, outer: Task | None) -> Tas
     module = short_name(module_key)
     where = mapping.where(module_key)
     if module == "meta":
-        refuse_unknown(mapping, frozenset({module_key, "name", "tags"}), "meta")
+        refuse_unknown(mapping, frozenset({module_key, "name", "tags", "when"}), "meta")
     arguments = _arguments(module, mapping[module_key], mapping, where)
     modules.check_arguments(module, arguments, where)
     task = Task(
@@ -130,15 +129,9 @@ def _arguments(module: str, value: Any, mapping: MarkedDict, where: Source) -> d
 
 def _own_keywords(mapping: MarkedDict) -> dict[str, Any]:
     """Keywords that belong to the task itself and are not passed down by a block."""
-    control = mapping_of(mapping, "loop_control")
-    for key in control:
-        if key not in ("loop_var", "label"):
-            raise BadInput.of(f"loop_control has no {key!r}", mapping.where("loop_control"))
     retried = "until" in mapping or "retries" in mapping
     return {
-        **_loop(mapping),
-        "loop_var": _variable(mapping, "loop_control", control.get("loop_var", "item")),
-        "loop_label": control.get("label"),
+        **loop_keywords(mapping),
         "register": _variable(mapping, "register", mapping.get("register")),
         "notify": words_of(mapping, "notify"),
         "listen": words_of(mapping, "listen"),
@@ -147,6 +140,30 @@ def _own_keywords(mapping: MarkedDict) -> dict[str, Any]:
         "delay": _number(mapping, "delay", "float", 5.0),
         "changed_when": conditions_of(mapping, "changed_when") or None,
         "failed_when": conditions_of(mapping, "failed_when") or None,
+    }
+
+
+def outer_of(mapping: MarkedDict) -> Task:
+    """What a play, block or import passes down, as a task without a module."""
+    name = str(mapping.get("name") or "")
+    return Task(name, "", {}, mapping.source, **inherited_keywords(mapping))
+
+
+def loop_keywords(mapping: MarkedDict) -> dict[str, Any]:
+    """`loop` or `with_items`, and what `loop_control` says. Raises BadInput."""
+    control = mapping.get("loop_control") or MarkedDict()
+    if not isinstance(control, MarkedDict):
+        raise BadInput.of("loop_control must be a mapping", mapping.where("loop_control"))
+    for key in control:
+        if key not in ("loop_var", "label", "index_var", "extended", "pause"):
+            raise BadInput.of(f"loop_control has no {key!r}", control.where(key))
+    return {
+        **_loop(mapping),
+        "loop_var": _variable(mapping, "loop_control", control.get("loop_var", "item")),
+        "index_var": _variable(mapping, "loop_control", control.get("index_var")),
+        "loop_label": _text(control, "label"),
+        "extended": _flag(control, "extended", False),
+        "pause": _number(control, "pause", "float", 0.0),
     }
 
 
@@ -189,6 +206,8 @@ def inherited_keywords(mapping: MarkedDict) -> dict[str, Any]:
         "ignore_errors": _flag(mapping, "ignore_errors", False),
         "no_log": _flag(mapping, "no_log", False),
         "check_mode": _flag(mapping, "check_mode", None),
+        "diff": _flag(mapping, "diff", None),
+        "run_once": _flag(mapping, "run_once", False),
     }
 
 
@@ -199,17 +218,17 @@ def inherit(task: Task, outer: Task | None) -> Task:
     return replace(
         task,
         when=(*outer.when, *task.when),
-        gates=(*outer.gates, *task.gates),
         tags=task.tags | outer.tags,
         become=task.become if task.become is not None else outer.become,
         become_user=task.become_user or outer.become_user,
         vars={**outer.vars, **task.vars},
-        include_vars={**outer.include_vars, **task.include_vars},
         environment={**outer.environment, **task.environment},
         delegate_to=task.delegate_to or outer.delegate_to,
         ignore_errors=task.ignore_errors or outer.ignore_errors,
         no_log=task.no_log or outer.no_log,
         check_mode=task.check_mode if task.check_mode is not None else outer.check_mode,
+        diff=task.diff if task.diff is not None else outer.diff,
+        run_once=task.run_once or outer.run_once,
     )
 
 

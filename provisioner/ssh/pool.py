@@ -96,6 +96,18 @@ class Pool:
             conversation.close()
         return conversation
 
+    def drop(self, target: Target) -> None:
+        """End what leads to the host, so that it is connected anew when next needed."""
+        with self._guard:
+            lock = self._locks.setdefault(target.name, threading.Lock())
+        with lock:
+            for key in [key for key in self._conversations if key[0] == target.name]:
+                self._conversations.pop(key).close()
+            connection = self._connections.pop(target.name, None)
+            if connection is not None:
+                connection.client.close()
+            self._failures.pop(target.name, None)
+
     def close(self) -> None:
         """End all conversations and connections, in parallel; safe to call more than once."""
         self._closed = True

@@ -1,0 +1,86 @@
+"""Sends a task's operation to the host that runs it."""
+
+from __future__ import annotations
+
+import itertools
+
+from provisioner.engine import actions
+from provisioner.engine.events import TaskProgress, TaskStarted
+from provisioner.engine.host import HostState
+from provisioner.engine.ledger import Ledger, placed
+from provisioner.engine.outcome import Outcome
+from provisioner.engine.setting import Setting
+from provisioner.playbook.model import Task
+from provisioner.playbook.scope import Scope
+from provisioner.playbook.templating import Templar, without_omitted
+from provisioner.ssh.connect import Target, Unreachable
+from provisioner.ssh.conversation import Conversation, Operation
+
+_sequences = itertools.count()
+
+
+class Dispatcher:
+    """One per strand: what it sends after a failure belongs to a new sequence."""
+
+    def __init__(self, setting: Setting, host: HostState, ledger: Ledger) -> None:
+        self.setting, self.host, self.ledger = setting, host, ledger
+        self._used: Conversation | None = None
+        self._sequence = next(_sequences)
+
+    def begin_anew(self) -> None:
+        """Have the host carry out again what is sent to it, after a failure."""
+        self._sequence = next(_sequences)
+
+    def send(self, outcome: Outcome, templar: Templar) -> None:
+        """Have the task run. Raises TemplateFailed, ActionFailed, Unsendable, Unreachable."""
+        task, scope = outcome.task, outcome.scope
+        arguments = templar.value(task.arguments, scope)
+        call = actions.call(task, self.setting.play, arguments, templar, scope)
+        conversation, exclusive = self._conversation(outcome, templar)
+        operation = Operation(
+            module=call.module,
+            arguments=call.arguments,
+            check=self.setting.check if task.check_mode is None else task.check_mode,
+            diff=self.setting.diff if task.diff is None else task.diff,
+            sequence=self._sequence,
+            group=outcome.group.number,
+            keep_going=task.ignore_errors or bool(task.failed_when) or task.until is not None,
+            exclusive=exclusive,
+            environment=self._environment(task, scope, templar),
+            blobs=call.blobs,
+            on_start=lambda: self.setting.emit(
+                TaskStarted(self.host.name, task.name, task.module, str(task.where))
+            ),
+            on_progress=lambda done, total, label: self.setting.emit(
+                TaskProgress(self.host.name, task.name, done, total, label)
+            ),
+        )
+        outcome.receive = call.receive
+        outcome.future = conversation.submit(operation)
+
+    def place(self, outcome: Outcome, templar: Templar) -> tuple[Target, str | None]:
+        """The host and the user that the task runs as; the login user is None."""
+        task, play = outcome.task, self.setting.play
+        become = play.become if task.become is None else task.become
+        wanted = (task.become_user or play.become_user) if become else None
+        user = None if wanted is None else str(templar.value(wanted, outcome.scope))
+        if not task.delegate_to:
+            return self.host.target, user
+        outcome.delegated_to = str(templar.value(task.delegate_to, outcome.scope))
+        return self.setting.find_host(outcome.delegated_to), user
+
+    def _conversation(self, outcome: Outcome, templar: Templar) -> tuple[Conversation, bool]:
+        """Where the task runs, and whether it needs the host's lock for itself."""
+        target, user = self.place(outcome, templar)
+        try:
+            conversation = self.setting.pool.conversation(target, user)
+        except Unreachable as error:
+            raise placed(error, outcome) from None
+        if self._used is not None and conversation is not self._used:
+            self.ledger.settle_all()
+        self._used = conversation
+        return conversation, user == "root" and target.name in self.setting.pool.shared
+
+    def _environment(self, task: Task, scope: Scope, templar: Templar) -> dict[str, str]:
+        merged = templar.value({**self.setting.play.environment, **task.environment}, scope)
+        return {name: str(value) for name, value in without_omitted(merged).items()}
