@@ -12,8 +12,17 @@ from provisioner.engine.events import HostSummary
 
 
 def failed_hosts(hosts: Mapping[str, HostSummary]) -> list[str]:
-    """The hosts of `RunFinished.hosts` that failed or could not be reached, in their order."""
+    """The hosts of `RunFinished.hosts` that are not as described, in their order."""
     return [name for name, summary in hosts.items() if not summary.well]
+
+
+def how_it_ended(summary: HostSummary) -> str:
+    """`well`, `failed`, `unreachable`, or `stopped` because of other hosts."""
+    if summary.unreachable:
+        return "unreachable"
+    if summary.failed:
+        return "failed"
+    return "stopped" if summary.stopped else "well"
 
 
 def write_retry_file(path: Path, hosts: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from provisioner.engine.events import Event, HostSummary, RunFinished, TaskProgress
-from provisioner.report.files import failed_hosts
+from provisioner.report.files import failed_hosts, how_it_ended
 from provisioner.report.stream import Writer
 from provisioner.report.text import masked
 from provisioner.report.verdict import Rerun
@@ -93,8 +93,14 @@ def _value(key: str, value: Any) -> Any:
 
 
 def _end(summary: HostSummary) -> dict[str, Any]:
-    well = "unreachable" if summary.unreachable else "failed" if summary.failed else "well"
-    return {"end": well, "reason": masked(summary.reason), "advice": masked(summary.advice)}
+    reason = summary.reason or summary.stopped
+    return {
+        "end": how_it_ended(summary),
+        "reason": masked(reason),
+        "advice": masked(summary.advice),
+        "rescued": summary.rescued,
+        "ignored": summary.ignored,
+    }
 
 
 def _dump(content: dict[str, Any]) -> str:

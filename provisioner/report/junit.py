@@ -131,7 +131,7 @@ def _case(event: TaskFinished) -> _Case:
     if event.status == "skipped":
         case.problem = "skipped"
         case.why = one_line(event.result.get("msg") or event.result.get("skip_reason") or "")
-    elif event.status in ("failed", "ignored"):
+    elif event.status in ("failed", "ignored", "rescued"):
         case.details = _details(event)
         if event.status == "failed":
             case.problem, case.why = "failure", reason(event)

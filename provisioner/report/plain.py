@@ -90,12 +90,12 @@ class Plain:
 
     def _finished(self, event: TaskFinished) -> None:
         status = self._status(event)
-        if event.status in ("changed", "failed", "ignored") or self._verbose:
-            why = f": {reason(event)}" if event.status == "ignored" else ""
+        if event.status in ("changed", "failed", "ignored", "rescued") or self._verbose:
+            why = f": {reason(event)}" if event.status in ("ignored", "rescued") else ""
             self._host(event.host, status, f"{title(event)}{why} ({duration(event.seconds)})")
         for line in warnings(event):
             self._host(event.host, "warning", f"{title(event)}: {line}")
-        if event.status == "failed" or (event.status == "ignored" and self._verbose):
+        if event.status == "failed" or (event.status in ("ignored", "rescued") and self._verbose):
             self._details(failure(event, self._verbose))
         elif event.module == "debug" and event.status != "skipped":
             for line in message(event):

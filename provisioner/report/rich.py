@@ -50,6 +50,7 @@ _MARKS = {
     "would change": ("○", "yellow"),
     "skipped": ("-", "dim"),
     "ignored": ("!", "magenta"),
+    "rescued": ("↺", "magenta"),
     "failed": ("✗", "bold red"),
     "unreachable": ("✗", "bold red"),
     "warning": ("!", "magenta"),
@@ -127,8 +128,8 @@ class Rich:
         status = "would change" if self._track.check and event.status == "changed" else event.status
         if status == "failed":
             self._failed(event)
-        elif status in ("changed", "would change", "ignored") or self._verbose:
-            why = f": {reason(event)}" if status == "ignored" else ""
+        elif status in ("changed", "would change", "ignored", "rescued") or self._verbose:
+            why = f": {reason(event)}" if status in ("ignored", "rescued") else ""
             self._line(event.host, status, f"{title(event)}{why}", event.seconds)
         for line in warnings(event):
             self._line(event.host, "warning", f"{title(event)}: {line}")
@@ -194,7 +195,9 @@ class Rich:
         if end.well and unfinished:
             mark = Text("… ", style="yellow")
         seen = self._track.hosts.get(name)
-        failed = Text("unreachable" if end.unreachable else str(end.failed))
+        failed = Text(
+            "unreachable" if end.unreachable else "stopped" if end.stopped else str(end.failed)
+        )
         failed.stylize("dim" if end.well else "bold red")
         return [
             mark.append(name, style="default"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from provisioner.engine.events import HostSummary, RunFinished
-from provisioner.report.files import failed_hosts
+from provisioner.report.files import failed_hosts, how_it_ended
 from provisioner.report.text import clean, duration, names, number, one_line
 from provisioner.report.track import Track
 
@@ -20,7 +20,7 @@ class Trouble:
     """Why one host is not as described."""
 
     host: str
-    what: str  # failed, unreachable, unfinished
+    what: str  # failed, unreachable, stopped, unfinished
     reason: str
     advice: str = ""
 
@@ -53,11 +53,14 @@ def verdict(event: RunFinished, track: Track, rerun: Rerun) -> Verdict:
 
 
 def counts(summary: HostSummary) -> str:
-    """`ok=12 changed=3 skipped=1 failed=0`, and `unreachable` where it is so."""
+    """`ok=12 changed=3 skipped=1 failed=0`, and what else there was, `unreachable` last."""
     line = (
         f"ok={summary.ok} changed={summary.changed} "
         f"skipped={summary.skipped} failed={summary.failed}"
     )
+    for name in ("rescued", "ignored"):
+        if times := getattr(summary, name):
+            line += f" {name}={times}"
     return f"{line} unreachable" if summary.unreachable else line
 
 
@@ -102,6 +105,7 @@ def _cut_off(name: str, track: Track) -> str:
 
 def _trouble(name: str, summary: HostSummary, track: Track) -> Trouble:
     seen = track.hosts.get(name)
-    reason = one_line(summary.reason) or (seen.trouble if seen else "") or "no reason was given"
-    what = "unreachable" if summary.unreachable else "failed"
+    told = one_line(summary.reason or summary.stopped)
+    reason = told or (seen.trouble if seen else "") or "no reason was given"
+    what = how_it_ended(summary)
     return Trouble(name, what, reason, clean(summary.advice).strip())
