@@ -11,7 +11,7 @@ from documents import DOCUMENTS, REPOSITORY, blocks, code, commands, links
 
 from provisioner.cli.main import program
 from provisioner.inventory import load_inventory
-from provisioner.playbook import filters, loader, modules, tasks
+from provisioner.playbook import filters, loader, modules, plays, steps, tasks
 
 README = REPOSITORY / "README.md"
 LANGUAGE = REPOSITORY / "docs" / "playbooks.md"
@@ -86,9 +86,9 @@ def test_the_playbooks_shown_are_of_the_language(tmp_path: Path) -> None:
 def test_the_language_is_described_in_full() -> None:
     described = {word for text in code(LANGUAGE) for word in text.split()}
     wanted = {
-        *loader.PLAY_KEYWORDS,
-        *loader.INCLUDES,
-        *loader.ROLE_INCLUDES,
+        *plays.PLAY_KEYWORDS,
+        *steps.OF_TASKS,
+        *steps.OF_ROLES,
         *tasks.KEYWORDS,
         *modules.names(),
         *filters.FILTERS,
