@@ -1,246 +1,397 @@
-"""Debian packages. Ansible's `apt`: name, state, update_cache, cache_valid_time, lock_timeout…
+"""Debian packages. Ansible's `apt`: name, state, update_cache, upgrade, deb, autoremove, purge…
 
-dpkg's database decides what is to be done, so apt runs only when something is. The package
-lists are read anew (`update_cache`) only then too, or when no package is named.
+dpkg's database decides whether anything is to be done, and apt is asked only where it does not
+suffice. So too the package lists: where `update_cache` comes with packages that are all there,
+they are read anew only before the next task that needs them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import re
+import shutil
+import tempfile
 import time
-from typing import Any
+import urllib.request
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from provisioner.remote import aptlock, files, process
+from provisioner.remote import aptcache, aptget, dpkg, files
 from provisioner.remote.arguments import Argument
 from provisioner.remote.module import Context, ModuleFailed, Result
 
 ARGUMENTS = {
     "name": Argument("list", aliases=("package", "pkg")),
-    "state": Argument("str", default="present", choices=("present", "absent", "latest")),
-    "update_cache": Argument("bool", default=False, aliases=("update-cache",)),
+    "state": Argument(
+        "str", default="present", choices=("absent", "build-dep", "fixed", "latest", "present")
+    ),
+    "update_cache": Argument("bool", aliases=("update-cache",)),
+    "update_cache_retries": Argument("int", default=5),
+    "update_cache_retry_max_delay": Argument("int", default=12),
     "cache_valid_time": Argument("int", default=0),
-    "lock_timeout": Argument("int", default=60),
-    "install_recommends": Argument("bool", aliases=("install-recommends",)),
-    "default_release": Argument("str", aliases=("default-release",)),
-    "allow_downgrade": Argument("bool", default=False, aliases=("allow-downgrade",)),
-    "purge": Argument("bool", default=False),
-    "autoremove": Argument("bool", default=False),
+    "upgrade": Argument("str", default="no", choices=("dist", "full", "no", "safe", "yes")),
     "deb": Argument("str"),
+    "autoremove": Argument("bool", default=False),
+    "autoclean": Argument("bool", default=False),
+    "clean": Argument("bool", default=False),
+    "purge": Argument("bool", default=False),
+    "default_release": Argument("str", aliases=("default-release",)),
+    "install_recommends": Argument("bool", aliases=("install-recommends",)),
+    "only_upgrade": Argument("bool", default=False),
+    "fail_on_autoremove": Argument("bool", default=False),
+    "force": Argument("bool", default=False),
+    "allow_unauthenticated": Argument("bool", default=False, aliases=("allow-unauthenticated",)),
+    "allow_downgrade": Argument(
+        "bool",
+        default=False,
+        aliases=("allow-downgrade", "allow_downgrades", "allow-downgrades"),
+    ),
+    "allow_change_held_packages": Argument("bool", default=False),
+    "policy_rc_d": Argument("int"),
     "dpkg_options": Argument("str", default="force-confdef,force-confold"),
+    "lock_timeout": Argument("int", default=60),
+    # there is neither aptitude nor a library that these could be about
+    "force_apt_get": Argument("bool", default=False),
+    "auto_install_module_deps": Argument("bool", default=True),
 }
 
-TIMEOUT = 1800.0
-ENVIRONMENT = {
-    "DEBIAN_FRONTEND": "noninteractive",
-    "DEBIAN_PRIORITY": "critical",
-    "APT_LISTCHANGES_FRONTEND": "none",
-    # Ubuntu's needrestart would ask, or restart services under our feet
-    "NEEDRESTART_SUSPEND": "1",
-}
-STAMPS = ("/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/lists")
-_LOCKED = re.compile(r"Could not get lock|Unable to (?:acquire|lock)")
+FETCH_TIMEOUT = 60
+FORCE = ("--allow-downgrades", "--allow-remove-essential", "--allow-change-held-packages")
+NOTHING = "\n0 upgraded, 0 newly installed, 0 to remove"
+
+_put_off = False
+"""Whether an earlier task of this run put off reading the lists, for it had no need of them."""
+
+
+class _Spec(NamedTuple):
+    """A package as a task names it: `name`, `name=1.*` or `name>=1.0`."""
+
+    text: str
+    name: str
+    operator: str
+    version: str
+
+    @classmethod
+    def of(cls, text: str) -> _Spec:
+        if text.count("=") > 1:
+            raise ModuleFailed(f"invalid package spec: {text}")
+        name, operator, version = [*re.split(r"(>?=)", text, maxsplit=1), "", ""][:3]
+        return cls(text, name, operator, version)
+
+    def accepts(self, version: str) -> bool:
+        if self.operator == "=":
+            return fnmatch.fnmatchcase(version, self.version)
+        return not self.operator or dpkg.fits(version, "ge", self.version)
 
 
 def run(arguments: dict[str, Any], context: Context) -> Result:
     """Bring the packages into their state."""
-    names = [str(name) for name in arguments["name"] or [] if str(name)]
-    if any("*" in name.split("=")[0] for name in names):
-        raise ModuleFailed("wildcards in a package's name are not supported")
-    if not (names or arguments["deb"] or arguments["update_cache"] or arguments["autoremove"]):
-        raise ModuleFailed("one of the following is required: name, deb, update_cache, autoremove")
-    apt = _Apt(arguments, context)
-    if arguments["deb"]:
-        names.append(_deb(arguments["deb"]))
-    alone = not names
-    if arguments["update_cache"] and (alone or arguments["state"] == "latest"):
-        apt.update()
-    words = _action(names, arguments)
-    if words:
-        if arguments["update_cache"] and arguments["state"] == "present":
-            apt.update()
-        apt.get(*words)
-        apt.result["changed"] = True
-    elif arguments["autoremove"] and alone:
-        apt.autoremove()
-    if alone and apt.result["cache_updated"]:
-        apt.result["changed"] = True
-    return apt.result
+    names = [str(name).strip() for name in arguments["name"] or [] if str(name).strip()]
+    upgrade = arguments["upgrade"] != "no"
+    _check(arguments, names, upgrade)
+    task = _Task(arguments, context)
+    if arguments["clean"]:
+        if not context.check:
+            task.apt("clean")
+        task.result["changed"] = True
+        if not (names or upgrade or arguments["deb"]):
+            return task.result
+        task.result["changed"] = False
+    if not (names or upgrade or arguments["deb"]) and task.wants_lists:
+        task.update()
+        task.result["changed"] = task.result["cache_updated"]
+    elif upgrade:
+        task.upgrade(arguments["upgrade"])
+    elif arguments["deb"]:
+        task.install_files()
+    elif not names:
+        task.clean_up()
+    elif "*" in names:
+        _all_packages(task, names)
+    elif arguments["state"] == "absent":
+        task.remove(names)
+    elif arguments["state"] == "build-dep":
+        task.get("build-dep", *names, changed=None)
+    else:
+        task.install(names)
+    return task.result
 
 
-class _Apt:
+def _check(arguments: dict[str, Any], names: list[str], upgrade: bool) -> None:
+    if not shutil.which("apt-get"):
+        raise ModuleFailed("this host has no apt: its packages are not Debian's")
+    if sum(map(bool, (arguments["deb"], names, upgrade))) > 1:
+        raise ModuleFailed("parameters are mutually exclusive: deb|package|upgrade")
+    wanted = ("update_cache", "cache_valid_time", "autoremove", "autoclean", "clean")
+    # a list of packages may well be empty, though
+    given = arguments["name"] is not None or arguments["update_cache"] is not None
+    if not (given or upgrade or arguments["deb"] or any(arguments[name] for name in wanted)):
+        raise ModuleFailed(
+            "one of the following is required: autoremove, deb, package, update_cache, upgrade"
+        )
+    if arguments["deb"] and arguments["state"] != "present":
+        raise ModuleFailed("deb only supports state=present")
+
+
+def _all_packages(task: _Task, names: list[str]) -> None:
+    if task.arguments["state"] != "latest":
+        rest = [name for name in names if name != "*"]
+        if rest:
+            task.remove(rest) if task.arguments["state"] == "absent" else task.install(rest)
+    elif len(names) > 1:
+        raise ModuleFailed(
+            "unable to install additional packages when upgrading all installed packages"
+        )
+    else:
+        task.upgrade("yes")
+
+
+class _Task:
     def __init__(self, arguments: dict[str, Any], context: Context) -> None:
         self.arguments = arguments
         self.context = context
-        self.deadline = time.monotonic() + arguments["lock_timeout"]
+        options = [
+            word
+            for option in arguments["dpkg_options"].split(",")
+            for word in ("-o", f"Dpkg::Options::=--{option.strip()}")
+        ]
+        self.apt = aptget.AptGet(arguments["lock_timeout"], options)
+        self.wants_lists = bool(arguments["update_cache"] or arguments["cache_valid_time"])
         self.result: Result = {"changed": False, "cache_updated": False}
-        self.result["cache_update_time"] = _updated()
+        self.result["cache_update_time"] = aptget.updated()
+
+    # -- the package lists
 
     def update(self) -> None:
-        """Read the package lists anew, unless they are young enough."""
-        if self.result["cache_updated"]:
+        """Read the package lists anew, if that is asked for or was put off, unless they are
+        young enough."""
+        global _put_off
+        if not (self._lists_are_old() or _put_off):
             return
-        if time.time() - _updated() < self.arguments["cache_valid_time"]:
-            return
-        self.get("update")
-        self.result["cache_updated"] = True
+        before = aptget.updated()
         if not self.context.check:
-            self.result["cache_update_time"] = _updated()
+            retries = self.arguments["update_cache_retries"]
+            self.apt.update(retries, self.arguments["update_cache_retry_max_delay"])
+            _put_off = False
+        self.result["cache_update_time"] = aptget.updated()
+        if self.wants_lists:
+            self.result["cache_updated"] = self.context.check or aptget.updated() != before
 
-    def autoremove(self) -> None:
-        """Remove what nothing needs any more, if there is such."""
-        outcome = process.run(
-            ["apt-get", "--simulate", "autoremove"], env=ENVIRONMENT, timeout=TIMEOUT
-        )
-        if re.search(r"^Remv ", outcome.stdout, re.MULTILINE):
-            self.get("autoremove", *(["--purge"] if self.arguments["purge"] else []))
-            self.result["changed"] = True
+    def _lists_are_old(self) -> bool:
+        age = time.time() - aptget.updated()
+        return self.wants_lists and age > self.arguments["cache_valid_time"]
 
-    def get(self, *words: str) -> None:
-        """Run apt-get once its locks are free; one that slips in between is waited for too."""
-        if self.context.check:
-            return
-        options = ["-y", "-q", "-o", "Dpkg::Use-Pty=0", "-o", f"DPkg::Lock::Timeout={self._left()}"]
-        for option in self.arguments["dpkg_options"].split(","):
-            options += ["-o", f"Dpkg::Options::=--{option.strip()}"]
-        while True:
-            self._wait()
-            outcome = process.run(["apt-get", *options, *words], env=ENVIRONMENT, timeout=TIMEOUT)
-            if outcome.rc == 0:
-                self.result.update(stdout=outcome.stdout, stderr=outcome.stderr)
+    def put_off_update(self) -> None:
+        """Leave the reading of the lists to the next task that needs them."""
+        global _put_off
+        if self._lists_are_old() and not self.context.check:
+            _put_off = True
+
+    # -- what is to be done
+
+    def install(self, texts: list[str]) -> None:
+        """Install or upgrade what is not as it should be."""
+        specs = [_Spec.of(text) for text in texts]
+        plain = [spec.name for spec in specs if not _is_pattern(spec.name)]
+        there = dpkg.status(plain) if plain else {}
+        if all(self._settled(spec, there) for spec in specs):
+            self.put_off_update()
+        else:
+            self.update()
+            specs = [match for spec in specs for match in _expand(spec)]
+            words = self._versions(specs)
+            if words:
+                self.get("install", *self._install_options(), *words)
+        if not self.context.check:
+            aptget.mark_manual([spec.name for spec in specs])
+
+    def _settled(self, spec: _Spec, there: dict[str, tuple[str, str]]) -> bool:
+        """Whether dpkg alone knows that there is nothing to do."""
+        version, status = there.get(spec.name, ("", ""))
+        if status != "installed":
+            return self.arguments["only_upgrade"] and not _is_pattern(spec.name)
+        if self.arguments["state"] == "latest":
+            return False
+        # Ansible brings name=1.* up to the newest 1.x that there is
+        return spec.accepts(version) and not (spec.operator == "=" and _is_pattern(spec.version))
+
+    def _versions(self, specs: list[_Spec]) -> list[str]:
+        """Name and version of what apt-get is to install."""
+        there = dpkg.status([spec.name for spec in specs])
+        known = aptcache.policy([spec.name for spec in specs], self.arguments["default_release"])
+        words = []
+        for spec in specs:
+            version, status = there.get(spec.name, ("", ""))
+            installed = version if status == "installed" else ""
+            policy = known.get(spec.name) or known.get(spec.name.partition(":")[0])
+            if not installed and self.arguments["only_upgrade"]:
+                continue
+            if policy and policy.versions:
+                words += self._version(spec, installed, policy)
+            elif spec.name not in dpkg.provided():
+                self._require(spec)
+                words.append(spec.text)
+        return words
+
+    def _version(self, spec: _Spec, installed: str, policy: aptcache.Policy) -> list[str]:
+        best = policy.candidate
+        if spec.operator == "=":
+            best = next(filter(spec.accepts, policy.versions), "")
+        elif best and not spec.accepts(best):
+            best = ""
+        fine = bool(installed) and spec.accepts(installed)
+        if not fine and not best:
+            raise ModuleFailed(f"no available installation candidate for {spec.text}")
+        if not best or best == installed:
+            return []
+        if not fine or self.arguments["state"] == "latest":
+            return [f"{spec.name}={best}"]
+        return [spec.text] if spec.operator == "=" else []
+
+    def _require(self, spec: _Spec) -> None:
+        """Fail for a package that is not even a virtual one with someone to provide it."""
+        # in check mode the lists that know of it may be those that would be read first
+        pending = self.context.check and self.result["cache_updated"]
+        if not (pending or aptcache.provided(spec.name)):
+            raise ModuleFailed(f"No package matching '{spec.name}' is available")
+
+    def install_files(self) -> None:
+        """Install .deb files that are not there in this very version."""
+        self.update()
+        with contextlib.ExitStack() as stack:
+            paths = [
+                stack.enter_context(_local(path.strip()))
+                for path in self.arguments["deb"].split(",")
+            ]
+            missing = []
+            for path in paths:
+                package, version = dpkg.of_file(path)
+                if dpkg.status([package]).get(package) != (version, "installed"):
+                    missing.append(path)
+            if not missing:
+                self.result.update(stdout="", stderr="")
                 return
-            if not (_LOCKED.search(outcome.stderr) and self._left()):
-                raise ModuleFailed(
-                    _complaint(words, outcome),
-                    rc=outcome.rc,
-                    stdout=outcome.stdout,
-                    stderr=outcome.stderr,
-                )
+            # as Ansible: what a file recommends comes only when it is asked for
+            recommends = [] if self.arguments["install_recommends"] else ["--no-install-recommends"]
+            self.get("install", *self._install_options(), *recommends, *missing)
 
-    def _left(self) -> int:
-        return max(0, int(self.deadline - time.monotonic()))
+    def remove(self, texts: list[str]) -> None:
+        """Remove what is there."""
+        specs = [match for text in texts for match in _expand(_Spec.of(text))]
+        there = dpkg.status([spec.name for spec in specs])
+        unwanted = []
+        for spec in specs:
+            version, status = there.get(spec.name, ("", ""))
+            # a package that is gone may have left its configuration for a purge
+            leftover = status == "config-files" and self.arguments["purge"]
+            if leftover or (status == "installed" and spec.accepts(version)):
+                unwanted.append(spec.text)
+        if unwanted:
+            options = self._flags(purge="--purge", autoremove="--auto-remove")
+            options += self._flags(allow_change_held_packages="--allow-change-held-packages")
+            self.get("remove", *options, *unwanted)
 
-    def _wait(self) -> None:
-        held = aptlock.wait_until_free(self._left())
-        if held:
-            limit = self.arguments["lock_timeout"]
-            raise ModuleFailed(
-                f"apt is busy for more than {limit} s: {held}; wait for it to end, "
-                "or raise lock_timeout",
-                lock=held.path,
-                holder=held.holder,
-            )
+    def upgrade(self, mode: str) -> None:
+        """Upgrade all packages."""
+        self.update()
+        whole = mode in ("dist", "full")
+        words = ["dist-upgrade"] if whole else ["upgrade", "--with-new-pkgs"]
+        words += self._flags(
+            autoremove="--auto-remove",
+            fail_on_autoremove="--no-remove",
+            allow_unauthenticated="--allow-unauthenticated",
+            allow_downgrade="--allow-downgrades",
+        )
+        if self.arguments["default_release"]:
+            words += ["-t", self.arguments["default_release"]]
+        self.get(*words, changed=None)
+        self.result["msg"] = self.result.get("stdout", "")
 
+    def clean_up(self) -> None:
+        """Remove what nothing needs any more: old package files, or packages."""
+        purge = self._flags(purge="--purge")
+        for action, sign in (
+            ("autoclean", "Del "),
+            ("autoremove", "The following packages will be REMOVED"),
+        ):
+            if self.arguments[action]:
+                foreseen = self.apt.simulate(action, *purge)
+                if sign in foreseen.stdout:
+                    self.get(action, *purge)
+                return
 
-def _action(names: list[str], arguments: dict[str, Any]) -> list[str]:
-    """The words for apt-get, none when all is as it should be."""
-    if not names:
-        return []
-    installed = _installed(names)
-    if arguments["state"] == "absent":
-        # a package that is gone may have left its configuration for a purge
-        there = ("installed", "config-files") if arguments["purge"] else ("installed",)
-        unwanted = [n for n in names if installed.get(_bare(n), ("", ""))[1] in there]
-        options = [f"--{o}" for o in ("purge", "autoremove") if arguments[o]]
-        return ["remove", *options, *unwanted] if unwanted else []
-    missing = [name for name in names if not _satisfied(name, installed)]
-    if missing:
-        provided = _provided()
-        missing = [n for n in missing if "=" in n or "/" in n or n not in provided]
-    if arguments["state"] == "latest":
-        missing += [n for n in names if n not in missing and _outdated(n, installed)]
-    if not missing:
-        return []
-    options = []
-    if arguments["install_recommends"] is not None:
-        options.append(f"--{'' if arguments['install_recommends'] else 'no-'}install-recommends")
-    if arguments["allow_downgrade"]:
-        options.append("--allow-downgrades")
-    if arguments["default_release"]:
-        options += ["-t", arguments["default_release"]]
-    return ["install", *options, *missing]
+    # -- apt-get
 
+    def get(self, action: str, *words: str, changed: bool | None = True) -> None:
+        """Let apt-get do it, in check mode foresee it; `changed` None: see by what it says."""
+        if self.arguments["force"]:
+            words = (*FORCE, *words)
+        if self.context.check:
+            outcome = self.apt.simulate(action, *words)
+        else:
+            with aptget.policy_rc_d(self.arguments["policy_rc_d"]):
+                outcome = self.apt(action, *words)
+        self.result.update(stdout=outcome.stdout, stderr=outcome.stderr)
+        self.result["changed"] = NOTHING not in outcome.stdout if changed is None else changed
+        if self.context.diff and self.result["changed"]:
+            text = aptget.summary(outcome.stdout)
+            self.result["diff"] = {"before": "", "after": text, "path": "packages"}
 
-def _bare(name: str) -> str:
-    return re.split("[=/]", name)[0] if not os.path.isabs(name) else _deb_fields(name)[0]
+    def _flags(self, **words: str) -> list[str]:
+        return [word for name, word in words.items() if self.arguments[name]]
 
-
-def _satisfied(name: str, installed: dict[str, tuple[str, str]]) -> bool:
-    version, status = installed.get(_bare(name), ("", ""))
-    if status != "installed":
-        return False
-    if os.path.isabs(name):
-        return version == _deb_fields(name)[1]
-    return fnmatch.fnmatchcase(version, name.partition("=")[2] or "*")
-
-
-def _installed(names: list[str]) -> dict[str, tuple[str, str]]:
-    """Version and status of those of the packages that dpkg knows."""
-    form = "${Package}\t${binary:Package}\t${Version}\t${db:Status-Status}\n"
-    wanted = [_bare(name) for name in names]
-    outcome = process.run(["dpkg-query", "-W", "-f", form, "--", *wanted], timeout=60)
-    if outcome.rc not in (0, 1):
-        raise ModuleFailed(f"dpkg-query failed: {outcome.said}", rc=outcome.rc)
-    found: dict[str, tuple[str, str]] = {}
-    for line in outcome.stdout.splitlines():
-        package, qualified, version, status = line.split("\t")
-        for name in (package, qualified):
-            if found.get(name, ("", ""))[1] != "installed":
-                found[name] = (version, status)
-    return found
-
-
-def _provided() -> set[str]:
-    """The virtual packages that installed ones provide."""
-    form = "${db:Status-Status}\t${Provides}\n"
-    outcome = process.run(["dpkg-query", "-W", "-f", form], timeout=60)
-    lines = [line.partition("\t")[2] for line in outcome.stdout.splitlines()]
-    return {word.split()[0] for line in lines for word in line.split(",") if word.strip()}
-
-
-def _outdated(name: str, installed: dict[str, tuple[str, str]]) -> bool:
-    if "=" in name or os.path.isabs(name):
-        return False
-    outcome = process.run(["apt-cache", "policy", _bare(name)], timeout=60)
-    match = re.search(r"^\s*Candidate: (\S+)", outcome.stdout, re.MULTILINE)
-    candidate = match[1] if match else "(none)"
-    return candidate not in ("(none)", installed.get(_bare(name), ("", ""))[0])
+    def _install_options(self) -> list[str]:
+        options = self._flags(
+            only_upgrade="--only-upgrade",
+            autoremove="--auto-remove",
+            fail_on_autoremove="--no-remove",
+            allow_unauthenticated="--allow-unauthenticated",
+            allow_downgrade="--allow-downgrades",
+            allow_change_held_packages="--allow-change-held-packages",
+        )
+        if self.arguments["state"] == "fixed":
+            options.append("--fix-broken")
+        if self.arguments["default_release"]:
+            options += ["-t", self.arguments["default_release"]]
+        if self.arguments["install_recommends"] is not None:
+            wanted = "yes" if self.arguments["install_recommends"] else "no"
+            options += ["-o", f"APT::Install-Recommends={wanted}"]
+        return options
 
 
-def _deb(path: str) -> str:
-    path = os.path.abspath(files.expand(path))
-    if not os.path.exists(path):
-        raise ModuleFailed(f"deb file {path} not found")
-    return path
+def _is_pattern(name: str) -> bool:
+    return any(letter in name for letter in "*?[]!")
 
 
-def _deb_fields(path: str) -> tuple[str, str]:
-    outcome = process.run(
-        ["dpkg-deb", "-W", "--showformat=${Package}\t${Version}", path], timeout=60
-    )
-    if outcome.rc != 0:
-        raise ModuleFailed(f"{path} is no Debian package: {outcome.said}")
-    package, _, version = outcome.stdout.partition("\t")
-    return package, version
+def _expand(spec: _Spec) -> list[_Spec]:
+    """The packages that a name with wildcards stands for; only native ones, as Ansible has it."""
+    if not _is_pattern(spec.name):
+        return [spec]
+    found = fnmatch.filter(aptcache.names(), spec.name)
+    if not found:
+        raise ModuleFailed(f"No package(s) matching '{spec.name}' available")
+    return [_Spec(name, name, "", "") for name in found]
 
 
-def _updated() -> int:
-    """When the package lists were last read, in seconds since the epoch."""
-    for path in STAMPS:
+@contextlib.contextmanager
+def _local(place: str) -> Iterator[str]:
+    """The path of a .deb file, fetched when it is given by its URL."""
+    if "://" not in place:
+        path = os.path.abspath(files.expand(place))
+        if not os.path.exists(path):
+            raise ModuleFailed(f"deb file {path} not found")
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="b9prov-") as folder:
+        # apt's own user has to get at it
+        os.chmod(folder, 0o755)
+        path = os.path.join(folder, "package.deb")
         try:
-            return int(os.stat(path).st_mtime)
-        except OSError:
-            continue
-    return 0
-
-
-def _complaint(words: tuple[str, ...], outcome: process.Outcome) -> str:
-    if outcome.timed_out:
-        return f"apt-get {words[0]} did not end within {TIMEOUT:.0f} s"
-    text = f"apt-get {words[0]} failed: {outcome.said}"
-    if "Unable to locate package" in outcome.stderr:
-        text += " (the package lists may be old: update_cache: true)"
-    elif "dpkg --configure -a" in outcome.stderr:
-        text += " (an earlier installation was cut off: run `dpkg --configure -a` on the host)"
-    return text
+            request = urllib.request.urlopen(place, timeout=FETCH_TIMEOUT)
+            with request as answer, open(path, "wb") as file:
+                shutil.copyfileobj(answer, file)
+        except OSError as error:
+            raise ModuleFailed(f"Failure downloading {place}, {error}") from None
+        yield path

@@ -26,8 +26,10 @@ START_TIMEOUT = 900.0
 """A unit's own TimeoutStartSec may be infinite; our patience is not."""
 
 PROPERTIES = (
-    "Id,LoadState,LoadError,ActiveState,SubState,UnitFileState,Result,Type,MainPID,ExecMainStatus,"
-    "NRestarts,FragmentPath,DropInPaths,NeedDaemonReload,ActiveEnterTimestamp,User,Description"
+    "Id,Names,LoadState,LoadError,ActiveState,SubState,UnitFileState,UnitFilePreset,Result,Type,"
+    "MainPID,ExecMainPID,ExecMainStatus,ExecMainStartTimestamp,NRestarts,Restart,FragmentPath,"
+    "DropInPaths,NeedDaemonReload,CanReload,ActiveEnterTimestamp,StateChangeTimestamp,User,Group,"
+    "Description"
 )
 
 
