@@ -77,7 +77,11 @@ def _as_bad_input(error: yaml.MarkedYAMLError, text: str, file: str) -> BadInput
     return BadInput.of(f"not valid YAML: {error.problem or error.context}", where)
 
 
-class _Loader(yaml.SafeLoader):
+# several times faster where PyYAML was built with libyaml
+_Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc, valid-type]
     """SafeLoader that keeps positions and refuses duplicate keys and unknown tags."""
 
     file: str

@@ -45,10 +45,6 @@ CASES = {
         "hosts:\n\tw1: 198.51.100.7\n",
         "inv.yaml:2: a tab is used for indentation (YAML allows only spaces)",
     ),
-    "not yaml": (
-        "hosts: {w1: [}\n",
-        "inv.yaml:1: not valid YAML: expected the node content, but found '}'",
-    ),
     "duplicate host": (
         "hosts:\n  w1: 198.51.100.7\n  w1: 198.51.100.8\n",
         "inv.yaml:3: duplicate key 'w1' (it is already given at line 2)",
@@ -388,3 +384,9 @@ def test_the_value_of_a_secret_is_not_in_the_problem(
         "inv.yaml:1: hosts.w1.port: expected a whole number, got another value, which is secret"
     ]
     assert "hunter22" not in str(refused("hosts: {w1: {become_password: [hunter22]}}"))
+
+
+def test_what_is_no_yaml_is_named_with_its_line(refused: Refused) -> None:
+    # the words behind the colon are those of the YAML library, with or without libyaml
+    [problem] = refused("gateway: {host: a}\nhosts: {w1: [}\n")
+    assert problem.startswith("inv.yaml:2: not valid YAML: ")
