@@ -39,6 +39,8 @@ class Request:
     templates: Path | None = None
     host_keys: str = "strict"
     lock_wait: float = 60.0
+    shard: tuple[int, int] | None = None
+    executor: str | None = None
     verbose: int = 0
 
 
@@ -114,6 +116,34 @@ _CONNECTING = (
         help="How long to wait for another run on the same host.",
     ),
 )
+
+
+class Shard(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """`I/N`: the I-th of N equal parts of the hosts."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: Any, context: Any) -> tuple[int, int]:
+        """The two numbers; fails for what is no part."""
+        part, _, parts = str(value).partition("/")
+        if part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts):
+            return int(part), int(parts)
+        self.fail(f"{value!r} is no part; write I/N with I from 1 to N, such as 2/8", param)
+
+
+_SPREADING = (
+    click.option(
+        "--shard",
+        type=Shard(),
+        metavar="I/N",
+        help="Only the I-th of N equal parts of the hosts, for jobs that share an inventory.",
+    ),
+    click.option(
+        "--executor",
+        metavar="dask://HOST:PORT",
+        help="Spread the hosts over a Dask cluster (needs b9prov[dask]).",
+    ),
+)
 _RUNNING = (
     click.option("--tags", multiple=True, metavar="TAGS", help="Only tasks with these tags."),
     click.option("--skip-tags", multiple=True, metavar="TAGS", help="No tasks with these tags."),
@@ -148,7 +178,7 @@ def run_options(command: Command) -> Command:
         known = {name: given.pop(name) for name in Request.__dataclass_fields__ if name in given}
         return command(request=Request(**known), **given)
 
-    options = (*_SOURCE, *_VARIABLES, *_CONNECTING, *_RUNNING)
+    options = (*_SOURCE, *_VARIABLES, *_CONNECTING, *_SPREADING, *_RUNNING)
     return _with(gathered, options)
 
 

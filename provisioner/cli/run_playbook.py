@@ -34,7 +34,7 @@ def run_playbook(session: Session, request: Request, command: Sequence[str]) -> 
         verbose=request.verbose,
     )
     try:
-        return exit_code(session.run(fan_out(*sinks, report)).execute())
+        return exit_code(session.execute(fan_out(*sinks, report)))
     finally:
         report.close()
 

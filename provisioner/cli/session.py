@@ -12,7 +12,7 @@ from typing import Any
 from provisioner import __version__
 from provisioner.cli.options import Request
 from provisioner.cli.sources import extra_variables, open_inventory
-from provisioner.engine.events import Event, Sink
+from provisioner.engine.events import Event, RunFinished, Sink
 from provisioner.engine.run import Options, Run
 from provisioner.engine.tags import TagFilter
 from provisioner.inventory import Inventory
@@ -28,6 +28,8 @@ class Session:
     playbook: Playbook
     inventory: Inventory
     options: Options
+    loader: Loader
+    executor: str | None = None
 
     def run(self, sink: Sink) -> Run:
         """A run, not yet begun, that tells `sink`."""
@@ -35,13 +37,23 @@ class Session:
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
         return Run(self.playbook, self.inventory, self.options, sink)
 
+    def execute(self, sink: Sink) -> RunFinished:
+        """Run here, or on the cluster that was asked for. Raises BadInput."""
+        if self.executor is None:
+            return self.run(sink).execute()
+        from provisioner.engine.spread import spread
+
+        inputs = (self.playbook, self.loader, self.inventory, self.options)
+        return spread(self.executor, *inputs, sink)
+
 
 def open_session(request: Request, playbook: Path, magic: dict[str, Any]) -> Session:
     """Load and check everything; nothing is contacted. Raises BadInput."""
     extra = extra_variables(request)
     inventory = open_inventory(request, extra)
+    loader = Loader([data_dir("playbooks") / "roles"], request.playbooks)
     session = Session(
-        Loader([data_dir("playbooks") / "roles"], request.playbooks).playbook(playbook),
+        loader.playbook(playbook),
         inventory,
         Options(
             check=request.check,
@@ -58,8 +70,11 @@ def open_session(request: Request, playbook: Path, magic: dict[str, Any]) -> Ses
             },
             host_keys=request.host_keys,
             lock_wait=request.lock_wait,
+            shard=request.shard,
             template_dirs=(request.templates,) if request.templates else (),
         ),
+        loader,
+        request.executor,
     )
     session.run(quiet).check()
     return session

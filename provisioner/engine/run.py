@@ -43,7 +43,10 @@ INTERRUPT_GRACE = 1.5  # seconds that strands have to stop after Ctrl-C
 @dataclass(frozen=True)
 class Options:
     """How to run. `limit` is a host pattern; `lock_wait` is in seconds; `magic` holds further
-    variables for every task; `template_dirs` are searched before a role's own."""
+    variables for every task; `template_dirs` are searched before a role's own. `shard` (i, n)
+    takes the i-th of n equal parts of the hosts, counted from 1. `part` is which plays to run:
+    all, the gateway host's, or the workers'; `facts` are those of hosts that an earlier part met.
+    """
 
     check: bool = False
     diff: bool = False
@@ -55,6 +58,9 @@ class Options:
     host_keys: str = "strict"
     lock_wait: float = 60.0
     template_dirs: tuple[Path, ...] = ()
+    shard: tuple[int, int] | None = None
+    part: str = "all"
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Run:
@@ -74,7 +80,7 @@ class Run:
         self._templars: dict[tuple[Path, ...], Templar] = {}
         self._interrupted = threading.Event()
         self._told_the_end = False
-        self._chosen = self._choose()
+        self.chosen = self._choose()
         self.pool = Pool(
             options.host_keys,
             options.lock_wait,
@@ -83,6 +89,8 @@ class Run:
             on_wait=lambda host, holder: self._emit(HostWaiting(host, holder)),
         )
         self.hosts = {name: self._state(host) for name, host in self._all_hosts().items()}
+        for name, facts in options.facts.items():
+            self.hosts[name].learn(facts)
         for state in self.hosts.values():
             state.vars.magic["hostvars"] = HostVarsView(self.hosts, state.name, Templar([]))
 
@@ -113,11 +121,16 @@ class Run:
     def execute(self) -> RunFinished:
         """Run all plays; the outcome of every host is in the last event, which is returned."""
         started = time.monotonic()
-        names = tuple(name for name in self._chosen if name in self.hosts)
+        names = tuple(name for name in self.chosen if name in self.hosts)
         self._emit(RunStarted(str(self.playbook.path), names, self.options.check))
         try:
             self._call_gateway()
             for play in self.playbook.plays:
+                if self.options.part not in (
+                    "all",
+                    "gateway" if play.hosts == GATEWAY else "workers",
+                ):
+                    continue
                 if not self._play(play):
                     break
         except KeyboardInterrupt:
@@ -140,7 +153,7 @@ class Run:
         What goes wrong comes to light where the conversation is used.
         """
         play = next(filter(uses_gateway, self.playbook.plays), None)
-        if play is None or GATEWAY not in self.hosts or not self._chosen:
+        if play is None or GATEWAY not in self.hosts or not self.chosen:
             return
         target, user = self.hosts[GATEWAY].target, play.become_user if play.become else None
 
@@ -151,9 +164,13 @@ class Run:
         threading.Thread(target=call, daemon=True).start()
 
     def _choose(self) -> list[str]:
-        """The hosts of the limit; raises BadInput for a pattern that fits none."""
+        """The hosts of limit and shard; raises BadInput for a pattern that fits none."""
         self._seen: set[str] = set()
-        return [host.name for host in self.inventory.select(self.options.limit)]
+        names = [host.name for host in self.inventory.select(self.options.limit)]
+        if self.options.shard is None:
+            return names
+        part, parts = self.options.shard
+        return names[part - 1 :: parts]
 
     def _all_hosts(self) -> dict[str, Host]:
         hosts = dict(self.inventory.hosts)
@@ -172,7 +189,7 @@ class Run:
             "ansible_host": host.address,
             "ansible_check_mode": self.options.check,
             "ansible_diff_mode": self.options.diff,
-            "ansible_play_hosts": self._chosen,
+            "ansible_play_hosts": self.chosen,
             "omit": OMIT,
             **self.options.magic,
         }
@@ -206,13 +223,13 @@ class Run:
             selected = self.inventory.select(pattern)
         except BadInput as error:
             raise BadInput.of(error.problems[0].message, play.where) from None
-        return [self.hosts[host.name] for host in selected if host.name in self._chosen]
+        return [self.hosts[host.name] for host in selected if host.name in self.chosen]
 
     def _play(self, play: Play) -> bool:
         """Run a play; whether the plays behind it may go on."""
         hosts = [host for host in self.hosts_of(play) if host.alive]
         # with no worker left to serve, the gateway host is left as it is
-        if not hosts or not any(self.hosts[name].alive for name in self._chosen):
+        if not hosts or not any(self.hosts[name].alive for name in self.chosen):
             return True
         names = tuple(host.name for host in hosts)
         self._emit(PlayStarted(play.name, names))
