@@ -59,36 +59,36 @@ def without(text: str, path: str, src: str | None) -> str:
     )
 
 
-def source(path: str) -> str | None:
-    """What is mounted at `path`: a device, or of a bind mount the folder. None: nothing."""
+def sources(path: str) -> set[str]:
+    """What is mounted at `path`: the device, and of a bind mount the folder. Empty: nothing."""
     mounts = _mounts()
-    found = None
-    for root, where, device, parent in mounts.values():
-        if where != path:
-            continue
-        above = mounts.get(parent)
-        if parent == "1" or above is None:
-            found = device
-            continue
-        # the folder within its file system, to be seen where that file system is
-        base, place = above[0], above[1]
-        folder = root[len(base) :] if len(base) > 1 and root.startswith(f"{base}/") else root
-        found = folder if place == "/" else place + folder
+    top = next((mount for mount in reversed(mounts) if mount.path == path), None)
+    if top is None:
+        return set()
+    found = {top.device}
+    for other in mounts:  # where else the same folder can be seen
+        base = other.root.rstrip("/")
+        same = other.number == top.number and other.path != path
+        if same and f"{top.root}/".startswith(f"{base}/"):
+            found.add(os.path.normpath(f"{other.path}/{top.root[len(base) :]}"))
     return found
 
 
-def devices(path: str) -> set[str]:
-    """The devices that are mounted at `path`."""
-    return {device for _, where, device, _ in _mounts().values() if where == path}
+class _Mount(NamedTuple):
+    number: str
+    root: str
+    """The folder within its file system."""
+
+    path: str
+    device: str
 
 
-def _mounts() -> dict[str, tuple[str, str, str, str]]:
-    """By its number, of each mount: the root within its file system, where, device, parent."""
-    found = {}
+def _mounts() -> list[_Mount]:
+    """All mounts; of those at one place, the later ones hide the earlier ones."""
+    found = []
     for line in Path(MOUNTED).read_text("utf-8", "surrogateescape").splitlines():
         fields = line.split()
-        number, parent, _, root, where = fields[:5]
-        found[number] = (_plain(root), _plain(where), _plain(fields[-2]), parent)
+        found.append(_Mount(fields[2], *map(_plain, (fields[3], fields[4], fields[-2]))))
     return found
 
 

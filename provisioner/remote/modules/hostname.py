@@ -18,17 +18,14 @@ TIMEOUT = 30
 def run(arguments: dict[str, Any], context: Context) -> Result:
     """Give this host its name, now and for good."""
     name = arguments["name"]
-    if len(name) > 64:
-        raise ModuleFailed(
-            "name cannot be longer than 64 characters on systemd servers, try a shorter name"
-        )
     current = _hostnamectl("--transient", "status")
     permanent = _hostnamectl("--static", "status")
-    # the permanent one first: NetworkManager would complain about the other order
-    if permanent != name and not context.check:
-        _hostnamectl("--pretty", "--static", "set-hostname", name)
-    if current != name and not context.check:
-        _hostnamectl("--transient", "set-hostname", name)
+    if not context.check:
+        # the permanent one first: NetworkManager would complain about the other order
+        if permanent != name:
+            _set("--pretty", "--static", name=name)
+        if current != name:
+            _set("--transient", name=name)
     fqdn = str(facts.gather().get("ansible_fqdn", ""))
     result: Result = {
         "changed": {current, permanent} != {name},
@@ -48,6 +45,14 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
             "path": "hostname",
         }
     return result
+
+
+def _set(*which: str, name: str) -> None:
+    if len(name) > 64:
+        raise ModuleFailed(
+            "name cannot be longer than 64 characters on systemd servers, try a shorter name"
+        )
+    _hostnamectl(*which, "set-hostname", name)
 
 
 def _hostnamectl(*words: str) -> str:

@@ -30,7 +30,11 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
     name, state = arguments["name"], arguments["state"]
     result: Result = {"changed": False, "name": name, "params": arguments["params"], "state": state}
     params = shlex.split(arguments["params"])
-    if _loaded(name) != (state == "present"):
+    try:
+        wrong = _loaded(name) != (state == "present")
+    except OSError as error:
+        raise ModuleFailed(str(error), **result) from None
+    if wrong:
         dry = ["-n"] if context.check else []
         words = [*dry, name, *params] if state == "present" else ["-r", *dry, name]
         outcome = process.run(["modprobe", *words], timeout=TIMEOUT)
@@ -58,10 +62,7 @@ def _loaded(name: str) -> bool:
     own = name.replace("-", "_")
     if any(line.split(" ")[0] == own for line in PROC_MODULES.read_text().splitlines()):
         return True
-    try:
-        return any(line.endswith(f"/{name}.ko") for line in BUILT_IN.read_text().splitlines())
-    except OSError as error:
-        raise ModuleFailed(f"{error}", name=name) from None
+    return any(line.endswith(f"/{name}.ko") for line in BUILT_IN.read_text().splitlines())
 
 
 def _texts(folder: Path) -> dict[Path, str]:

@@ -163,7 +163,7 @@ class _Mount:
         made = self._make_mount_point()
         if not self._mounted(self.src):
             self._do(self._mount, None, made)
-        elif fstab.source(self.path) != self.src and self.src not in fstab.devices(self.path):
+        elif self.src not in fstab.sources(self.path):
             raise ModuleFailed(ELSEWHERE)
         else:
             self._do(self._remount, None, made)
@@ -175,8 +175,8 @@ class _Mount:
         """Whether something is mounted there; a bind mount counts only if it is of `src`."""
         if os.path.ismount(self.path):
             return True
-        there = fstab.source(self.path)
-        return there is not None and src in (None, there)
+        there = fstab.sources(self.path)
+        return bool(there) if src is None else src in there
 
     def _write(self, old: str, new: str) -> bool:
         if old == new:
