@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import yaml
 from k3s_server import JOBS, PODS, TOKEN_SECRET, K3s, gateway_job
 from real_servers import Mirror, accepts, eventually
 
@@ -63,6 +65,17 @@ def test_the_gateway_creates_lists_and_deletes_its_jobs(k3s: K3s, token: str) ->
     assert k3s.call("DELETE", f"{JOBS}/worker-gpu-1", token).status_code == 200
     gone = f"{JOBS}/worker-gpu-1"
     eventually(lambda: k3s.call("GET", gone, token).status_code == 404, "the job is gone")
+
+
+def test_the_fleet_job_of_the_documents_is_admitted(k3s: K3s, token: str) -> None:
+    document = Path(__file__).parents[2] / "docs" / "examples" / "fleet-job.yaml"
+    job = yaml.safe_load(document.read_text())
+    answer = k3s.call("POST", f"{JOBS}?dryRun=All&fieldValidation=Strict", token, job)
+    assert answer.status_code == 201, answer.text
+    [container] = answer.json()["spec"]["template"]["spec"]["containers"]
+    parts = int(container["args"][0].rpartition("/")[2].rstrip('"'))
+    assert answer.json()["spec"]["completions"] == parts
+    assert answer.json()["spec"]["completionMode"] == "Indexed"
 
 
 @pytest.mark.parametrize(
