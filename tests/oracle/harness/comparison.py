@@ -40,7 +40,7 @@ class Difference:
     def __str__(self) -> str:
         values = (("ansible-core", self.ansible), ("b9prov", self.ours))
         shown = "\n".join(f"    {side:<13}{_indented(value)}" for side, value in values)
-        return f"  {self.phase}: {self.host}: {self.what}\n{shown}"
+        return f"{self.host}: {self.what}\n{shown}"
 
 
 def differences(ansible: Sequence[Step], ours: Sequence[Step]) -> list[Difference]:
@@ -73,13 +73,14 @@ def _of_states(phase: str, ansible: Step, ours: Step) -> Iterator[Difference]:
 
 
 def report(found: Sequence[Difference], ansible: Sequence[Step], ours: Sequence[Step]) -> str:
-    """Differences for a reader, with the tasks of the phases that they are in."""
-    lines = [str(difference) for difference in found]
-    for phase, theirs, own in zip(PHASES, ansible, ours, strict=True):
-        if any(difference.phase == phase for difference in found):
-            lines += [f"  tasks of {phase}:", *_tasks("ansible-core", theirs.ran)]
-            lines += _tasks("b9prov", own.ran)
-    return "\n".join(lines)
+    """Differences for a reader, with the tasks of the first phase that has any."""
+    phases: dict[str, list[str]] = {}
+    for difference in found:
+        phases.setdefault(str(difference), []).append(difference.phase)
+    lines = [f"  {', '.join(each)}: {difference}" for difference, each in phases.items()]
+    first = PHASES.index(found[0].phase)
+    lines += [f"  tasks of {found[0].phase}:", *_tasks("ansible-core", ansible[first].ran)]
+    return "\n".join([*lines, *_tasks("b9prov", ours[first].ran)])
 
 
 def _tasks(side: str, ran: Ran) -> list[str]:
@@ -96,5 +97,8 @@ def _exit(ran: Ran) -> str:
 
 
 def _indented(text: str) -> str:
+    """Shown below each other; of files, which end with a newline, one that does not says so."""
+    if "\n" in text and not text.endswith("\n"):
+        text += "\\ no newline"
     first, *more = text.splitlines() or [""]
     return "\n".join([first, *(" " * 17 + line for line in more)])

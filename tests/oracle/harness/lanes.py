@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.comparison import PHASES, Step
 from harness.corpus import Entry
-from harness.hosts import PLACES, make_place
+from harness.hosts import PLACES
 from harness.sides import GONE, Side
 from harness.state import Observer, State, delta, folder_state
 
@@ -40,7 +40,7 @@ class Lane:
 
     def __init__(self, side: Side, queue: Queue, folder: Path, url: str) -> None:
         self.side, self.queue, self.folder, self.url = side, queue, folder, url
-        self.observers = {name: Observer(host) for name, host in side.hosts.items()}
+        self.observers = {name: Observer(inside) for name, inside in side.inside.items()}
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.stopped = threading.Event()
 
@@ -57,7 +57,7 @@ class Lane:
         names = [name for name in self.side.hosts if int(name[1:]) <= entry.hosts]
         place = f"{PLACES}/{entry.name}"
         for name in names:
-            make_place(self.side.hosts[name], place)
+            self.side.inside[name].make_place(place)
         folder = self.folder / entry.name
         playbook = entry.place(folder)
         extra = ["-e", f"place={place}", "-e", f"server={self.url}"]

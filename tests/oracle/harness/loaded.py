@@ -7,6 +7,7 @@ null when the run was killed because its time was over.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -20,14 +21,25 @@ Program = Callable[[list[str]], None]
 
 
 def ansible() -> Program:
-    """`ansible-playbook`, with what its first task would import."""
+    """`ansible-playbook`, with what every run would load."""
     import ansible.executor.process.worker
-    import ansible.executor.task_queue_manager
-    import ansible.plugins.action.copy
-    import ansible.plugins.action.template
-    import ansible.plugins.strategy.linear  # noqa: F401
+    import ansible.executor.task_queue_manager  # noqa: F401
     from ansible.cli.playbook import main
+    from ansible.plugins import loader
 
+    loader.init_plugin_loader()
+    importlib.import_module("ansible_collections.ansible.builtin")
+    for plugins, names in (
+        (loader.action_loader, ("normal", "copy", "template", "debug", "set_fact", "command")),
+        (loader.become_loader, ("sudo",)),
+        (loader.callback_loader, ("default", "oracle")),
+        (loader.connection_loader, ("lab",)),
+        (loader.inventory_loader, ("yaml",)),
+        (loader.shell_loader, ("sh",)),
+        (loader.strategy_loader, ("linear",)),
+    ):
+        for name in names:
+            plugins.get(name, class_only=True)
     return main
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from harness.hosts import Inside
 from provisioner.lab import Host
 from provisioner.lab.rootfs import LOGIN
 
@@ -45,6 +46,7 @@ class Side(ABC):
 
     def __init__(self, hosts: dict[str, Host], folder: Path) -> None:
         self.hosts, self.folder = hosts, folder
+        self.inside = {name: Inside(host) for name, host in hosts.items()}
         folder.mkdir(parents=True)
         argv = [str(self.python), "-u", str(_HERE / "loaded.py"), self.program]
         self._loaded = subprocess.Popen(
@@ -145,16 +147,13 @@ class AnsibleCore(Side):
             "ansible_python_interpreter": "/usr/bin/python3",
             "region": "north",
         }
-        hosts = {name: {"oracle_leader": self._leader(name), **own_vars(name)} for name in names}
+        leaders = {name: inside.leader for name, inside in self.inside.items()}
+        hosts = {name: {"oracle_leader": leaders.get(name, 0), **own_vars(name)} for name in names}
         children = {
             group: {"hosts": dict.fromkeys(members), "vars": GROUP_VARS[group]}
             for group, members in members_of(names).items()
         }
         return {"all": {"hosts": hosts, "vars": common, "children": children}}
-
-    def _leader(self, name: str) -> int:
-        leader = self.hosts[name].leader() if name in self.hosts else None
-        return leader.pid if leader else 0
 
     def argv(self, playbook: Path, inventory: Path, check: bool) -> list[str]:
         """ansible-playbook."""

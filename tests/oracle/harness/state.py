@@ -15,13 +15,13 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.hosts import Inside
 from provisioner.lab import Host
 
 State = dict[str, str]
 
 # What differs between any two runs, or is told by something else in the state.
-_IGNORED = tuple(
-    """
+_IGNORED_PATHS = """
     /etc/.pwd.lock /etc/*- /etc/ld.so.cache /etc/machine-id /etc/ssh/ssh_host_* /etc/*.lock
     /etc/systemd/network/10-lab.network
     /home/admin/.ansible /home/admin/.sudo_as_admin_successful
@@ -30,22 +30,25 @@ _IGNORED = tuple(
     /var/cache /var/backups /var/log /var/lib/apt /var/lib/dpkg /var/lib/systemd /var/lib/private
     /var/lib/dbus /var/tmp/systemd-private-* /var/lib/sudo
     */__pycache__
-    """.split()
-)
+"""
+_IGNORED = re.compile("|".join(map(fnmatch.translate, _IGNORED_PATHS.split())))
 _TEXT_LIMIT = 65536
 _UNITS = [
     *("systemctl", "list-units", "--all", "--plain", "--no-legend", "--full"),
     "--type=service,socket,timer,mount,path,target",
 ]
 _NOT_OURS = re.compile(r"(user@|user-runtime-dir@|session-|run-|systemd-)")
+# crontab(1) notes in each file when and from where it came.
+_CRONTAB = re.compile(r"^# \(.* installed on .*\)$", re.MULTILINE)
 _BACKUP = re.compile(r"\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~")
 
 
 class Observer:
     """Looks at one host again and again; files that stay as they are are read once."""
 
-    def __init__(self, host: Host) -> None:
-        self.host = host
+    def __init__(self, inside: Inside) -> None:
+        self.inside, self.host = inside, inside.host
+        self._installed: tuple[int, State] = (0, {})
         self._contents: dict[tuple[str, int, int, int], str] = {}
 
     def state(self, probes: Sequence[str] = ()) -> State:
@@ -75,18 +78,14 @@ class Observer:
         return describe(path, status, owners.of(status), self._contents)
 
     def _packages(self) -> State:
-        text = self.host.path("/var/lib/dpkg/status").read_text()
-        packages = {}
-        for block in text.split("\n\n"):
-            lines = block.splitlines()
-            fields = dict(line.split(": ", 1) for line in lines if re.match(r"\w+: ", line))
-            if fields:
-                said = f"{fields['Status']}, {fields.get('Version')}"
-                packages[f"package {fields['Package']}"] = said
-        return packages
+        file = self.host.path("/var/lib/dpkg/status")
+        changed = file.stat().st_mtime_ns
+        if self._installed[0] != changed:
+            self._installed = (changed, _packages(file.read_text()))
+        return self._installed[1]
 
     def _units(self) -> State:
-        lines = [line.split(None, 4) for line in self.host.exec(_UNITS).stdout.splitlines()]
+        lines = [line.split(None, 4) for line in self.inside.output(_UNITS).splitlines()]
         return {
             f"unit {name}": f"{loaded} {active} {detail}"
             for name, loaded, active, detail, *_ in lines
@@ -94,15 +93,13 @@ class Observer:
         }
 
     def _mounts(self) -> State:
-        leader = self.host.leader()
-        text = Path(f"/proc/{leader.pid}/mounts").read_text() if leader else ""
+        text = Path(f"/proc/{self.inside.leader}/mounts").read_text()
         mounts = [line.split() for line in text.splitlines()]
         # The overlay's options hold paths of this machine.
         return {f"mount {m[1]}": f"{m[0]} {m[2]} {m[3]}" for m in mounts if m[2] != "overlay"}
 
     def _probed(self, probes: Sequence[str]) -> State:
-        outputs = {probe: self.host.exec(["sh", "-c", probe]) for probe in probes}
-        return {f"probe {probe}": done.stdout + done.stderr for probe, done in outputs.items()}
+        return {f"probe {probe}": self.inside.output(["sh", "-c", probe]) for probe in probes}
 
 
 class Owners:
@@ -159,11 +156,23 @@ def _changed_lines(old: str, new: str) -> str:
     return "\n".join(line for line in list(lines)[2:] if not line.startswith("@@"))
 
 
+def _packages(text: str) -> State:
+    """dpkg's status file: each package's state and version."""
+    packages = {}
+    for block in text.split("\n\n"):
+        lines = block.splitlines()
+        fields = dict(line.split(": ", 1) for line in lines if re.match(r"\w+: ", line))
+        if fields:
+            said = f"{fields['Status']}, {fields.get('Version')}"
+            packages[f"package {fields['Package']}"] = said
+    return packages
+
+
 def _paths(upper: Path, inside: str) -> Iterator[str]:
     with os.scandir(upper) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             path = f"{inside}{entry.name}"
-            if any(fnmatch.fnmatchcase(path, pattern) for pattern in _IGNORED):
+            if _IGNORED.fullmatch(path):
                 continue
             yield path
             if entry.is_dir(follow_symlinks=False):
@@ -176,7 +185,11 @@ def _content(path: Path) -> str:
         text = data.decode() if len(data) <= _TEXT_LIMIT and b"\0" not in data else None
     except UnicodeDecodeError:
         text = None
-    return f"sha256:{hashlib.sha256(data).hexdigest()}" if text is None else text
+    return (
+        f"sha256:{hashlib.sha256(data).hexdigest()}"
+        if text is None
+        else _CRONTAB.sub("# (installed)", text)
+    )
 
 
 def _ids(file: Path) -> dict[int, str]:
