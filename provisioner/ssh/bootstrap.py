@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+import threading
 import zlib
 from pathlib import Path
 
@@ -48,9 +49,17 @@ exec(zlib.decompress(r(int(l[7:]))))
 """.strip()  # noqa: E501
 
 
-@functools.lru_cache(maxsize=1)
+_making = threading.Lock()
+
+
 def program() -> bytes:
     """The announced, compressed program: the source of `provisioner.remote` and a loader for it."""
+    with _making:  # many conversations begin at once, and one is to make it
+        return _program()
+
+
+@functools.lru_cache(maxsize=1)
+def _program() -> bytes:
     root = Path(provisioner.remote.__file__).parent
     sources: dict[str, tuple[bool, str]] = {"provisioner": (True, "")}
     for file in sorted(root.rglob("*.py")):
