@@ -128,6 +128,7 @@ def tree(tmp_path: Path) -> Path:
         ({"age": "2d"}, "a/x.txt"),
         ({"age": "-2d", "excludes": "in"}, "a/b/c/z.log a/b/y.log"),
         ({"size": "4k"}, "a/b/c/z.log"),
+        ({"size": "5000"}, "a/b/c/z.log"),
         ({"size": "-4k", "file_type": "any"}, ".h/in a a/b a/b/c a/b/y.log a/x.txt la"),
         ({"contains": "wally"}, "a/b/y.log"),
         ({"contains": "^x\nwally", "read_whole_file": True}, "a/b/y.log"),
