@@ -15,7 +15,7 @@ from provisioner.cli.status import Row, ask_status
 from provisioner.cli.up import bring_up
 from provisioner.lab import Lab, lab_down
 from provisioner.lab.drill import Machine, admitted_jobs, kill_tunnel, reboot
-from provisioner.report import render_status
+from provisioner.report.tables import render_status
 
 LAB = "default"
 LIGHT = {"ollama": "ollama-stand-in", "kubernetes": "k3s-stand-in"}

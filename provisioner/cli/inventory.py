@@ -12,7 +12,7 @@ import click
 from provisioner.cli.options import PATH, Request, output_kind, output_option
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.inventory import Host, Inventory, describe
-from provisioner.report import render_table
+from provisioner.report.tables import render_table
 from provisioner.secrets import mask
 
 COLUMNS = ("name", "groups", "address", "port", "user", "pool")

@@ -158,7 +158,7 @@ def boot(name: str, workers: int, real: bool) -> Lab:
 
 def render(columns: tuple[str, ...], rows: list[dict[str, Any]], kind: str) -> None:
     """A listing on stdout."""
-    from provisioner.report import render_table
+    from provisioner.report.tables import render_table
 
     key = "hosts" if "path" not in columns else "inventories"
     render_table(columns, rows, kind, sys.stdout, key)

@@ -29,7 +29,7 @@ from provisioner.errors import BadInput, Source
 from provisioner.gateway.channel_http import session_over
 from provisioner.gateway.client import GatewayClient, Machine
 from provisioner.inventory import Gateway, Inventory
-from provisioner.report import render_table
+from provisioner.report.tables import render_table
 from provisioner.ssh.connect import Unreachable, connect
 
 COLUMNS = (

@@ -14,7 +14,7 @@ from provisioner.cli.session import Session
 from provisioner.engine.events import Event, RunFinished, Sink
 from provisioner.engine.run import GATEWAY
 from provisioner.paths import state_dir
-from provisioner.report import Junit, failed_hosts, fan_out, make_report, write_retry_file
+from provisioner.report import failed_hosts, fan_out, make_report, write_retry_file
 
 
 def run_playbook(session: Session, request: Request, command: Sequence[str]) -> int:
@@ -25,7 +25,11 @@ def run_playbook(session: Session, request: Request, command: Sequence[str]) -> 
         limit = f"@{retry.path}" if retry_hosts(hosts) else request.limit
         return shlex.join([*command, *repeated_options(request)]) + _limit(limit)
 
-    sinks: list[Sink] = [retry, Junit(request.junit)] if request.junit else [retry]
+    sinks: list[Sink] = [retry]
+    if request.junit:
+        from provisioner.report.junit import Junit
+
+        sinks.append(Junit(request.junit))
     report = make_report(
         output_kind(request.output),
         stream=sys.stdout,

@@ -22,7 +22,7 @@ from provisioner.cli.options import (
 from provisioner.cli.session import Session, open_session, quiet, shipped_playbook
 from provisioner.engine.host import HostState
 from provisioner.playbook.scope import Later
-from provisioner.report import STATUS_COLUMNS, render_status
+from provisioner.report.tables import STATUS_COLUMNS, render_status
 
 FACT = "b9_status"  # the variable in which the playbook leaves what it found
 Row = dict[str, Any]

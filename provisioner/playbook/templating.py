@@ -93,11 +93,11 @@ class Templar:
         options: dict[str, Any] = {
             "undefined": jinja2.StrictUndefined,
             "keep_trailing_newline": True,
+            "trim_blocks": True,
         }
         self._values = self._environment(**options)
         self._files = self._environment(
             **options,
-            trim_blocks=True,
             loader=_FileLoader([str(directory) for directory in search]),
         )
 

@@ -23,8 +23,9 @@ from provisioner.engine.events import (
     TaskProgress,
     TaskStarted,
 )
-from provisioner.report import make_report, render_status
+from provisioner.report import make_report
 from provisioner.report.json import JsonLines
+from provisioner.report.tables import render_status
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "json-output.md"
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678000, timezone.utc)

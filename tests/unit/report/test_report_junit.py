@@ -10,7 +10,8 @@ from report_events import finished, run
 
 from provisioner.engine.events import HostSummary, RunFinished, RunStarted
 from provisioner.errors import BadInput
-from provisioner.report import Junit, fan_out
+from provisioner.report import fan_out
+from provisioner.report.junit import Junit
 
 
 def written(path: Path, events: list) -> ElementTree.Element:

@@ -23,8 +23,10 @@ from provisioner.engine.events import (
     TaskProgress,
     TaskStarted,
 )
-from provisioner.report import Junit, make_report, render_status, render_table
+from provisioner.report import make_report
+from provisioner.report.junit import Junit
 from provisioner.report.rich import Rich
+from provisioner.report.tables import render_status, render_table
 
 WORD = 'hunter2 "quoted"  \u00e4&<\\x'
 NUMBER = 8675309123

@@ -13,11 +13,10 @@ from provisioner.report import (
     auto_kind,
     failed_hosts,
     make_report,
-    render_status,
-    render_table,
     write_retry_file,
 )
 from provisioner.report.diff import diff_lines
+from provisioner.report.tables import render_status, render_table
 from provisioner.report.text import duration, size, tail
 
 READY = {
