@@ -94,7 +94,8 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
     task = _Task(arguments, context)
     if arguments["clean"]:
         if not context.check:
-            task.apt("clean")
+            cleaned = task.apt("clean")
+            task.result.update(stdout=cleaned.stdout, stderr=cleaned.stderr)
         task.result["changed"] = True
         if not (names or upgrade or arguments["deb"]):
             return task.result
@@ -196,23 +197,21 @@ class _Task:
         specs = [_Spec.of(text) for text in texts]
         plain = [spec.name for spec in specs if not _is_pattern(spec.name)]
         there = dpkg.status(plain) if plain else {}
-        if all(self._settled(spec, there) for spec in specs):
-            self.put_off_update()
-        else:
+        open_ones = [spec for spec in specs if not self._settled(spec, there)]
+        if open_ones:
             self.update()
-            specs = [match for spec in specs for match in _expand(spec)]
-            words = self._versions(specs)
+            words = self._versions([match for spec in open_ones for match in _expand(spec)])
             if words:
                 self.get("install", *self._install_options(), *words)
+        else:
+            self.put_off_update()
         if not self.context.check:
-            aptget.mark_manual([spec.name for spec in specs])
+            aptget.mark_manual(plain)
 
     def _settled(self, spec: _Spec, there: dict[str, tuple[str, str]]) -> bool:
         """Whether dpkg alone knows that there is nothing to do."""
         version, status = there.get(spec.name, ("", ""))
-        if status != "installed":
-            return self.arguments["only_upgrade"] and not _is_pattern(spec.name)
-        if self.arguments["state"] == "latest":
+        if status != "installed" or self.arguments["state"] == "latest":
             return False
         # Ansible brings name=1.* up to the newest 1.x that there is
         return spec.accepts(version) and not (spec.operator == "=" and _is_pattern(spec.version))
@@ -226,12 +225,12 @@ class _Task:
             version, status = there.get(spec.name, ("", ""))
             installed = version if status == "installed" else ""
             policy = known.get(spec.name) or known.get(spec.name.partition(":")[0])
-            if not installed and self.arguments["only_upgrade"]:
-                continue
             if policy and policy.versions:
-                words += self._version(spec, installed, policy)
+                if installed or not self.arguments["only_upgrade"]:
+                    words += self._version(spec, installed, policy)
             elif spec.name not in dpkg.provided():
-                self._require(spec)
+                if not aptcache.provided(spec.name):
+                    raise ModuleFailed(f"No package matching '{spec.name}' is available")
                 words.append(spec.text)
         return words
 
@@ -249,13 +248,6 @@ class _Task:
         if not fine or self.arguments["state"] == "latest":
             return [f"{spec.name}={best}"]
         return [spec.text] if spec.operator == "=" else []
-
-    def _require(self, spec: _Spec) -> None:
-        """Fail for a package that is not even a virtual one with someone to provide it."""
-        # in check mode the lists that know of it may be those that would be read first
-        pending = self.context.check and self.result["cache_updated"]
-        if not (pending or aptcache.provided(spec.name)):
-            raise ModuleFailed(f"No package matching '{spec.name}' is available")
 
     def install_files(self) -> None:
         """Install .deb files that are not there in this very version."""
@@ -318,6 +310,7 @@ class _Task:
         ):
             if self.arguments[action]:
                 foreseen = self.apt.simulate(action, *purge)
+                self.result.update(stdout=foreseen.stdout, stderr=foreseen.stderr)
                 if sign in foreseen.stdout:
                     self.get(action, *purge)
                 return

@@ -69,7 +69,7 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
     if _place(path, contents[1], arguments["mode"], context):
         result["changed"] = True
         files.add_diff(result, context, path, contents)
-    return result
+    return {**files.describe(path), **result} if path.exists() else result
 
 
 def _remove(path: Path, keys: list[Path], context: Context) -> Result:

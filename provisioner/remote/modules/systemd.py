@@ -39,10 +39,8 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
     wanted = [arguments[key] is not None for key in ("state", "enabled", "masked")]
     if any(wanted) and not name:
         raise ModuleFailed("name is required with state, enabled and masked")
-    if not (any(wanted) or arguments["daemon_reload"] or arguments["daemon_reexec"]):
-        raise ModuleFailed(
-            "one of the following is required: state, enabled, masked, daemon_reload"
-        )
+    if not (name or arguments["daemon_reload"] or arguments["daemon_reexec"]):
+        raise ModuleFailed("one of the following is required: name, daemon_reload, daemon_reexec")
     if name and any(letter in name for letter in "*?["):
         raise ModuleFailed(f"glob patterns are not supported in a unit's name: {name}")
     unit = _Unit(name or "", arguments)
