@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from provisioner.engine.actions import LOCAL
 from provisioner.engine.events import TaskFinished
@@ -16,6 +17,9 @@ from provisioner.playbook.templating import TemplateFailed
 from provisioner.ssh.connect import Unreachable
 from provisioner.ssh.conversation import Dropped
 
+if TYPE_CHECKING:
+    from provisioner.engine.resume import HostMemory
+
 
 class Ledger:
     """Waits for results, judges, counts and tells them; `notified` are the names of handlers.
@@ -24,8 +28,8 @@ class Ledger:
     would rescue a failure.
     """
 
-    def __init__(self, setting: Setting, host: HostState) -> None:
-        self.setting, self.host = setting, host
+    def __init__(self, setting: Setting, host: HostState, memory: HostMemory | None = None) -> None:
+        self.setting, self.host, self.memory = setting, host, memory
         self.handlers: list[Task] = list(setting.play.handlers)
         self.notified: set[str] = set()
         self.rescuers = 0
@@ -91,6 +95,8 @@ class Ledger:
             self._notify(outcome)
         if outcome.status == "failed" and self.rescuers:
             outcome.status = "rescued"
+        if self.memory:
+            self.notified |= self.memory.ended(outcome, self)
         self._tell(outcome)
         summary = self.host.summary
         if outcome.status == "failed" and not summary.reason:

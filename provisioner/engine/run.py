@@ -22,6 +22,7 @@ from provisioner.engine.events import (
     Sink,
 )
 from provisioner.engine.host import HostState, HostVarsView
+from provisioner.engine.resume import Memory
 from provisioner.engine.setting import Setting, Stopped
 from provisioner.engine.strand import Strand
 from provisioner.engine.tags import TagFilter
@@ -46,6 +47,7 @@ class Options:
     variables for every task; `template_dirs` are searched before a role's own. `shard` (i, n)
     takes the i-th of n equal parts of the hosts, counted from 1. `part` is which plays to run:
     all, the gateway host's, or the workers'; `facts` are those of hosts that an earlier part met.
+    `memory` notes what is done, and knows what an earlier run has done.
     """
 
     check: bool = False
@@ -61,6 +63,7 @@ class Options:
     shard: tuple[int, int] | None = None
     part: str = "all"
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    memory: Memory | None = None
 
 
 class Run:
@@ -281,7 +284,8 @@ class Run:
     def _strand(self, setting: Setting, host: HostState) -> None:
         try:
             self._greet(setting.play, host)
-            Strand(setting, host).run()
+            memory = self.options.memory
+            Strand(setting, host, memory.of(host) if memory else None).run()
             host.finished = True
         except CutOff as cut:
             host.finished = not self._interrupted.is_set()

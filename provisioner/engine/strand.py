@@ -14,6 +14,7 @@ from provisioner.engine.host import HostState
 from provisioner.engine.judge import fail, failure, with_result
 from provisioner.engine.ledger import Ledger
 from provisioner.engine.outcome import NO_ITEMS, SKIPPED, Group, LoopOutcome, Outcome
+from provisioner.engine.resume import HostMemory, Remembering
 from provisioner.engine.setting import Failed, Setting, Stopped
 from provisioner.engine.together import CutOff, Shared
 from provisioner.errors import BadInput
@@ -35,11 +36,13 @@ class Around:
 class Strand:
     """Runs in one thread. `Stopped`, `CutOff` and `Unreachable` come out of `run`."""
 
-    def __init__(self, setting: Setting, host: HostState) -> None:
+    def __init__(self, setting: Setting, host: HostState, memory: HostMemory | None = None) -> None:
         self.setting, self.host = setting, host
         self.play = setting.play
-        self.ledger = Ledger(setting, host)
+        self.ledger = Ledger(setting, host, memory)
         self.dispatcher = Dispatcher(setting, host, self.ledger)
+        if memory:
+            self.dispatcher = Remembering(setting, host, self.ledger, memory)
         self._groups = itertools.count()
         self._occurrences: Counter[Task] = Counter()
 
