@@ -13,7 +13,7 @@ import pytest
 from harness import ansible_core, packages
 from harness.corpus import load_corpus
 from harness.hosts import prepare
-from harness.lanes import Lane, Queue, Results
+from harness.lanes import Lane, Results, shared_out
 from harness.server import serving
 from harness.sides import AnsibleCore, B9prov, Side
 
@@ -51,18 +51,23 @@ def results(
     folder = tmp_path_factory.mktemp("oracle")
     chosen = {item.callspec.params.get("entry") for item in _parametrized(request)}
     entries = [entry for entry in load_corpus() if entry in chosen]
-    theirs, ours = Queue(entries), Queue(entries)
+    theirs: list[Lane] = []
+    ours: list[Lane] = []
     with ExitStack() as stack:
         url = stack.enter_context(serving(lab.network.controller, _served(folder)))
-        lanes = []
+        shares = shared_out(entries, LANES)
         for side in _sides(lab, folder):
             stack.callback(side.close)
-            queue = theirs if isinstance(side, AnsibleCore) else ours
-            lanes.append(Lane(side, queue, side.folder / "playbooks", url))
-        for lane in lanes:
+            lanes = theirs if isinstance(side, AnsibleCore) else ours
+            lanes.append(Lane(side, shares[len(lanes)], side.folder / "playbooks", url))
+        for lane in (*theirs, *ours):
             stack.callback(lane.stopped.set)
             lane.thread.start()
-        yield {e.name: (theirs.outcomes[e.name], ours.outcomes[e.name]) for e in entries}
+        yield {
+            name: (outcome, own.outcomes[name])
+            for lane, own in zip(theirs, ours, strict=True)
+            for name, outcome in lane.outcomes.items()
+        }
 
 
 def _parametrized(request: pytest.FixtureRequest) -> list[pytest.Item]:

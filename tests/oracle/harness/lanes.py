@@ -11,42 +11,40 @@ from harness.comparison import PHASES, Step
 from harness.corpus import Entry
 from harness.hosts import PLACES
 from harness.sides import GONE, Side
-from harness.state import Observer, State, delta, folder_state
+from harness.state import Observer, State, folder_state
 
 Results = dict[str, tuple["Future[list[Step]]", "Future[list[Step]]"]]
 
 
-class Queue:
-    """Playbooks that one kind of side has yet to run; its lanes help each other out."""
+def shared_out(entries: Sequence[Entry], sizes: Sequence[int]) -> list[list[Entry]]:
+    """The playbooks of each lane, which has so many hosts; always the same for the same playbooks,
+    so that the hosts of both sides have the same past."""
+    lanes: list[list[Entry]] = [[] for _ in sizes]
+    for entry in sorted(entries, key=lambda entry: (-entry.hosts, entry.name)):
+        fitting = [lane for lane, size in zip(lanes, sizes, strict=True) if size >= entry.hosts]
+        min(fitting, key=_work).append(entry)
+    return [sorted(lane, key=lambda entry: entry.name) for lane in lanes]
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._waiting = list(entries)
-        self._lock = threading.Lock()
-        self.outcomes: dict[str, Future[list[Step]]] = {each.name: Future() for each in entries}
 
-    def next(self, hosts: int) -> Entry | None:
-        """The next one for so many hosts: those that need many go first where there are many."""
-        with self._lock:
-            fitting = [entry for entry in self._waiting if entry.hosts <= hosts]
-            if not fitting:
-                return None
-            chosen = max(fitting, key=lambda entry: entry.hosts)
-            self._waiting.remove(chosen)
-            return chosen
+def _work(entries: Sequence[Entry]) -> int:
+    return sum(1 + entry.hosts for entry in entries)
 
 
 class Lane:
-    """One side's program and hosts, working through a queue in a thread of its own."""
+    """One side's program and hosts, working through its playbooks in a thread of its own."""
 
-    def __init__(self, side: Side, queue: Queue, folder: Path, url: str) -> None:
-        self.side, self.queue, self.folder, self.url = side, queue, folder, url
+    def __init__(self, side: Side, entries: Sequence[Entry], folder: Path, url: str) -> None:
+        self.side, self.entries, self.folder, self.url = side, entries, folder, url
+        self.outcomes: dict[str, Future[list[Step]]] = {each.name: Future() for each in entries}
         self.observers = {name: Observer(inside) for name, inside in side.inside.items()}
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.stopped = threading.Event()
 
     def _work(self) -> None:
-        while not self.stopped.is_set() and (entry := self.queue.next(len(self.side.hosts))):
-            outcome = self.queue.outcomes[entry.name]
+        for entry in self.entries:
+            if self.stopped.is_set():
+                return
+            outcome = self.outcomes[entry.name]
             try:
                 outcome.set_result(self._through(entry))
             except BaseException as error:
@@ -61,7 +59,7 @@ class Lane:
         folder = self.folder / entry.name
         playbook = entry.place(folder)
         extra = ["-e", f"place={place}", "-e", f"server={self.url}"]
-        before = self._states(entry, names, folder)
+        before = self._states(entry, names)
         steps = []
         for phase in PHASES:
             ran = self.side.run(
@@ -70,11 +68,10 @@ class Lane:
                 [*extra, *entry.arguments],
                 check=phase.startswith("check"),
             )
-            after = self._states(entry, names, folder)
-            changed = {name: delta(before[name], after[name]) for name in after}
-            steps.append(Step(ran, changed))
+            after = self._states(entry, names)
+            changed = {n: self.observers[n].delta(before[n], after[n]) for n in names}
+            steps.append(Step(ran, {**changed, "controller": folder_state(folder)}))
         return steps
 
-    def _states(self, entry: Entry, names: Sequence[str], folder: Path) -> dict[str, State]:
-        states = {name: self.observers[name].state(entry.probes) for name in names}
-        return {**states, "controller": folder_state(folder)}
+    def _states(self, entry: Entry, names: Sequence[str]) -> dict[str, State]:
+        return {name: self.observers[name].state(entry.probes) for name in names}

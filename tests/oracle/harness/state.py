@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.hosts import Inside
-from provisioner.lab import Host
 
 State = dict[str, str]
 
@@ -34,7 +33,8 @@ _IGNORED_PATHS = """
 _IGNORED = re.compile("|".join(map(fnmatch.translate, _IGNORED_PATHS.split())))
 _TEXT_LIMIT = 65536
 _UNITS = [
-    *("systemctl", "list-units", "--all", "--plain", "--no-legend", "--full"),
+    # Without --all: whether a unit that is not active is loaded is a matter of chance.
+    *("systemctl", "list-units", "--plain", "--no-legend", "--full"),
     "--type=service,socket,timer,mount,path,target",
 ]
 _NOT_OURS = re.compile(r"(user@|user-runtime-dir@|session-|run-|systemd-)")
@@ -61,9 +61,29 @@ class Observer:
             **self._probed(probes),
         }
 
+    def delta(self, before: State, after: State) -> State:
+        """What became of what was there, and what is new; of texts, only the lines that changed."""
+        changed = {}
+        for what in sorted(before.keys() | after.keys()):
+            old, new = before.get(what) or self._original(what), after.get(what)
+            if old == new:
+                continue
+            texts = old is not None and new is not None and "\n" in old and "\n" in new
+            changed[what] = _changed_lines(old or "", new or "") if texts else new or "gone"
+        return changed
+
+    def _original(self, what: str) -> str | None:
+        """A file as it is in the lower layer, if it is there."""
+        kind, _, inside = what.partition(" ")
+        path = self.host.rootfs / inside.lstrip("/")
+        if kind != "file" or not os.path.lexists(path):
+            return None
+        status = path.lstat()
+        return describe(path, status, Owners(self.host.rootfs).of(status), self._contents)
+
     def _files(self) -> State:
         upper = self.host.directory / "upper"
-        owners = Owners(self.host)
+        owners = Owners(self.host.root)
         return {
             f"file {_BACKUP.sub('.BACKUP~', inside)}": self._described(inside, owners)
             for inside in _paths(upper, "/")
@@ -103,11 +123,11 @@ class Observer:
 
 
 class Owners:
-    """Names of users and groups of one host, as they are now."""
+    """Names of users and groups of one root, as they are now."""
 
-    def __init__(self, host: Host) -> None:
-        self.users = _ids(host.path("/etc/passwd"))
-        self.groups = _ids(host.path("/etc/group"))
+    def __init__(self, root: Path) -> None:
+        self.users = _ids(root / "etc/passwd")
+        self.groups = _ids(root / "etc/group")
 
     def of(self, status: os.stat_result) -> str:
         """user:group of a file; numbers that have no name stay numbers."""
@@ -137,18 +157,6 @@ def describe(
     if key not in known:
         known[key] = _content(path)
     return f"{kind}\n{known[key]}"
-
-
-def delta(before: State, after: State) -> State:
-    """What became of what was there, and what is new; of texts, only the lines that changed."""
-    changed = {}
-    for what in sorted(before.keys() | after.keys()):
-        old, new = before.get(what), after.get(what)
-        if old == new:
-            continue
-        texts = old is not None and new is not None and "\n" in old and "\n" in new
-        changed[what] = _changed_lines(old or "", new or "") if texts else new or "gone"
-    return changed
 
 
 def _changed_lines(old: str, new: str) -> str:
