@@ -271,6 +271,7 @@ class _Task:
 
     def remove(self, texts: list[str]) -> None:
         """Remove what is there."""
+        self.put_off_update()
         specs = [match for text in texts for match in _expand(_Spec.of(text))]
         there = dpkg.status([spec.name for spec in specs])
         unwanted = []

@@ -48,13 +48,13 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
         "present": _at_boot(name, arguments["params"].split()),
         "absent": _not_at_boot(name),
     }[arguments["persistent"]]
+    if changes:
+        result["changed"] = True
+        path = min(changes)
+        files.add_diff(result, context, path, (files.peek(path), changes[path].encode()))
     for path, text in changes.items():
         if not context.check:
             files.write(path, text.encode())
-    result["changed"] |= bool(changes)
-    if changes:
-        path = min(changes)
-        files.add_diff(result, context, path, (files.peek(path), changes[path].encode()))
     return result
 
 
