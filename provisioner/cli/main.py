@@ -25,6 +25,9 @@ COMMANDS = {
     "inventory": "Check or show an inventory.",
     "render": "Show the files that `up` would write to a host, without connecting.",
     "play": "Run a playbook of your own.",
+    "plan": "Save what `up` would change, to carry it out later.",
+    "apply": "Carry out a plan, if all is still as it was planned.",
+    "runs": "Show past runs and their logs.",
     "lab": "Real Debian hosts on this machine, to try and to test against.",
     "demo": "See it all work, on a lab.",
 }

@@ -41,6 +41,7 @@ class Request:
     lock_wait: float = 60.0
     shard: tuple[int, int] | None = None
     executor: str | None = None
+    resume: str | None = None
     verbose: int = 0
 
 
@@ -131,6 +132,15 @@ class Shard(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         self.fail(f"{value!r} is no part; write I/N with I from 1 to N, such as 2/8", param)
 
 
+_RESUMING = (
+    click.option(
+        "--resume",
+        is_flag=False,
+        flag_value="last",
+        metavar="[ID]",
+        help="Skip what run ID, by default the last one of its kind, has proven done on a host.",
+    ),
+)
 _SPREADING = (
     click.option(
         "--shard",
@@ -178,7 +188,7 @@ def run_options(command: Command) -> Command:
         known = {name: given.pop(name) for name in Request.__dataclass_fields__ if name in given}
         return command(request=Request(**known), **given)
 
-    options = (*_SOURCE, *_VARIABLES, *_CONNECTING, *_SPREADING, *_RUNNING)
+    options = (*_SOURCE, *_VARIABLES, *_CONNECTING, *_RESUMING, *_SPREADING, *_RUNNING)
     return _with(gathered, options)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from provisioner.cli.failures import FAILED, INTERRUPTED
+from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import Request, output_kind
+from provisioner.cli.recording import record_run
 from provisioner.cli.session import Session
 from provisioner.engine.events import Event, RunFinished, Sink
 from provisioner.engine.run import GATEWAY
@@ -17,30 +18,54 @@ from provisioner.paths import state_dir
 from provisioner.report import failed_hosts, fan_out, make_report, write_retry_file
 
 
-def run_playbook(session: Session, request: Request, command: Sequence[str]) -> int:
-    """Run it and report as asked; the exit code. `command` are the words that repeat it."""
+def run_playbook(
+    session: Session,
+    request: Request,
+    command: Sequence[str],
+    execute: Callable[[Session, Sink], RunFinished] = Session.execute,
+    quiet: bool = False,
+    record_as: Sequence[str] = (),
+) -> int:
+    """Run it, keep a record and report as asked; the exit code.
+
+    `command` are the words that repeat it, `record_as` those that it was begun with where they are
+    others. `quiet` leaves out all but the record.
+    """
     retry = RetryFile(state_dir() / "retry" / f"{session.playbook.path.stem}.limit")
 
     def rerun(hosts: list[str]) -> str:
-        limit = f"@{retry.path}" if retry_hosts(hosts) else request.limit
+        limit = retry.limit(hosts) if retry_hosts(hosts) else request.limit
         return shlex.join([*command, *repeated_options(request)]) + _limit(limit)
 
-    sinks: list[Sink] = [retry]
-    if request.junit:
-        from provisioner.report.junit import Junit
+    words = record_as or [*command, *repeated_options(request), *_once_options(request)]
+    recording = record_run(session, request, words, rerun, retry.path)
+    sinks: list[Sink] = [recording.journal]
+    report = None
+    if not quiet:
+        report = make_report(
+            output_kind(request.output),
+            stream=sys.stdout,
+            rerun=rerun,
+            diff=request.diff,
+            verbose=request.verbose,
+        )
+        sinks = [retry, *_junit(request), *sinks, report]
+    with recording.journal as journal:
+        try:
+            code = exit_code(execute(recording.session, fan_out(*sinks)))
+        finally:
+            if report:
+                report.close()
+        journal.exit_code = code
+    return code
 
-        sinks.append(Junit(request.junit))
-    report = make_report(
-        output_kind(request.output),
-        stream=sys.stdout,
-        rerun=rerun,
-        diff=request.diff,
-        verbose=request.verbose,
-    )
-    try:
-        return exit_code(session.execute(fan_out(*sinks, report)))
-    finally:
-        report.close()
+
+def _junit(request: Request) -> list[Sink]:
+    if request.junit is None:
+        return []
+    from provisioner.report.junit import Junit
+
+    return [Junit(request.junit)]
 
 
 def exit_code(finished: RunFinished) -> int:
@@ -50,16 +75,25 @@ def exit_code(finished: RunFinished) -> int:
     return FAILED if finished.unfinished or failed_hosts(finished.hosts) else 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class RetryFile:
     """A sink that leaves the names of the hosts that failed, for --limit @FILE."""
 
     path: Path
+    written: bool = True
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunFinished):
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_retry_file(self.path, retry_hosts(failed_hosts(event.hosts)))
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                write_retry_file(self.path, retry_hosts(failed_hosts(event.hosts)))
+            except OSError as error:
+                self.written = False
+                say(f"warning: no list of failed hosts is kept: {self.path}: {error.strerror}")
+
+    def limit(self, hosts: Sequence[str]) -> str:
+        """What --limit takes for the hosts that failed."""
+        return f"@{self.path}" if self.written else ",".join(retry_hosts(hosts))
 
 
 def retry_hosts(hosts: Sequence[str]) -> list[str]:
@@ -77,7 +111,7 @@ def source_words(request: Request) -> list[str]:
 
 def repeated_options(request: Request) -> list[str]:
     """The options of a request that hold for its repetition; values of -e are not shown."""
-    words = [word for item in request.extra_vars for word in ("-e", _unvalued(item))]
+    words = [word for item in request.extra_vars for word in ("-e", unvalued(item))]
     for option, values in (
         ("--pool", [request.pool]),
         ("--tags", request.tags),
@@ -92,7 +126,15 @@ def repeated_options(request: Request) -> list[str]:
     return words + (["--diff"] if request.diff else [])
 
 
-def _unvalued(item: str) -> str:
+def _once_options(request: Request) -> list[str]:
+    """Those that are of this run alone."""
+    words = ["--limit", request.limit] if request.limit else []
+    words += ["--shard", "/".join(map(str, request.shard))] if request.shard else []
+    words += ["--executor", request.executor] if request.executor else []
+    return words + ([f"--resume={request.resume}"] if request.resume else [])
+
+
+def unvalued(item: str) -> str:
     """An item of -e by its names only: what it sets may be a secret."""
     if item.startswith("@"):
         return item

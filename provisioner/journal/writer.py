@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +70,12 @@ class Journal:
             return cls(None, replace(record, id=""), formats, warn)
         return journal
 
+    @property
+    def folder(self) -> Path:
+        """The run's; only where one is kept."""
+        assert self._folder
+        return self._folder
+
     def _open(self, folder: Path) -> None:
         self._lock = os.open(folder / store.EVENTS, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -85,6 +91,8 @@ class Journal:
             self._log(host)(told)
         if isinstance(event, RunFinished):
             self._note_ends(event)
+        elif isinstance(event, (RunStarted, PlayStarted)):
+            self._note_hosts(event.hosts)
 
     def note_done(self, content: dict[str, Any]) -> None:
         """Keep what the engine says of a task that was proven done."""
@@ -108,8 +116,7 @@ class Journal:
         self.record.error = type(error).__name__ if error is not None else ""
         for report in (self._events, *self._logs.values()):
             self._attempt(report.close)
-        folder = self._folder
-        self._attempt(lambda: self.record.save(folder))
+        self._attempt(lambda: self.record.save(self.folder))
         os.close(self._lock)
 
     def _attempt(self, action: Callable[[], object]) -> None:
@@ -123,10 +130,16 @@ class Journal:
 
     def _log(self, host: str) -> Report:
         if host not in self._logs:
-            assert self._folder
-            lines = Lines(store.log_path(self._folder, host), _clock)
+            lines = Lines(store.log_path(self.folder, host), _clock)
             self._logs[host] = self._formats.log(cast(TextIO, lines))
         return self._logs[host]
+
+    def _note_hosts(self, hosts: Sequence[str]) -> None:
+        """Name them before they are touched, should we not live to tell."""
+        new = {host: {"end": "begun"} for host in hosts if host not in self.record.hosts}
+        self.record.hosts.update(new)
+        if new:
+            self._attempt(lambda: self.record.save(self.folder))
 
     def _note_ends(self, event: RunFinished) -> None:
         for host, summary in event.hosts.items():
