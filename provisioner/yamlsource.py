@@ -29,6 +29,9 @@ class MarkedList(list[Any]):
     item_sources: list[Source]
 
 
+DEEPEST = 100  # levels of lists and mappings in each other
+_MANY = 1000  # characters that begin a list or a mapping; with fewer of them nothing is too deep
+
 TagHandler = Callable[[Any, Source], Any]
 """Turns the plain value behind a `!tag` into what it stands for."""
 
@@ -54,17 +57,41 @@ def load_yaml(path: Path, tags: dict[str, TagHandler] | None = None) -> Any:
 
 def parse_yaml(text: str, file: str, tags: dict[str, TagHandler] | None = None) -> Any:
     """Like `load_yaml` for a text; `file` is the name used in errors."""
-    loader = _Loader(text)
-    loader.file = file
-    loader.tags = tags or {}
     try:
-        return loader.get_single_data()
+        _refuse_depth(text, file)
+        return _loaded(text, file, tags or {})
     except yaml.MarkedYAMLError as error:
         raise _as_bad_input(error, text, file) from None
     except yaml.YAMLError as error:
         raise BadInput.of(f"not valid YAML: {error}", Source(file)) from None
+    except UnicodeEncodeError:  # of the command line, say: files were decoded before
+        raise BadInput.of("not valid YAML: it is no UTF-8", Source(file)) from None
+    except RecursionError:
+        raise BadInput.of(
+            "not valid YAML: it refers to itself, or is too deep", Source(file)
+        ) from None
+
+
+def _loaded(text: str, file: str, tags: dict[str, TagHandler]) -> Any:
+    loader = _Loader(text)
+    loader.file, loader.tags = file, tags
+    try:
+        return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+def _refuse_depth(text: str, file: str) -> None:
+    """Refuse what is so deep that libyaml would overflow the stack, and end the whole process."""
+    if sum(map(text.count, "[{-?")) < _MANY:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_Base):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise BadInput.of(f"nested more than {DEEPEST} levels deep", Source(file, line))
 
 
 def _as_bad_input(error: yaml.MarkedYAMLError, text: str, file: str) -> BadInput:
@@ -90,7 +117,9 @@ class _Loader(_Base):  # type: ignore[misc, valid-type]
     def source_of(self, node: yaml.Node) -> Source:
         return Source(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
 
-    def marked_dict(self, node: yaml.MappingNode) -> MarkedDict:
+    def marked_dict(self, node: yaml.Node) -> MarkedDict:
+        if not isinstance(node, yaml.MappingNode):
+            raise BadInput.of("!!map is no tag for this", self.source_of(node))
         result = MarkedDict()
         result.source = self.source_of(node)
         result.key_sources = {}
@@ -109,11 +138,23 @@ class _Loader(_Base):  # type: ignore[misc, valid-type]
             result[key] = self.construct_object(value_node, deep=True)
         return result
 
-    def marked_list(self, node: yaml.SequenceNode) -> MarkedList:
+    def marked_list(self, node: yaml.Node) -> MarkedList:
+        if not isinstance(node, yaml.SequenceNode):
+            raise BadInput.of("!!seq is no tag for this", self.source_of(node))
         result = MarkedList(self.construct_object(child, deep=True) for child in node.value)
         result.source = self.source_of(node)
         result.item_sources = [self.source_of(child) for child in node.value]
         return result
+
+    def scalar(self, node: yaml.ScalarNode) -> Any:
+        """A number, date or the like; SafeLoader's own way with others is any exception."""
+        kind = node.tag.rpartition(":")[2]
+        try:
+            return _Base.yaml_constructors[node.tag](self, node)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            shown = str(node.value)[:50]
+            advice = "put it in quotes if it is a text"
+            raise BadInput.of(f"{shown!r} is no {kind}", self.source_of(node), advice) from None
 
     def tagged(self, node: yaml.Node) -> Any:
         handler = self.tags.get(node.tag)
@@ -125,10 +166,11 @@ class _Loader(_Base):  # type: ignore[misc, valid-type]
             return handler(self.construct_scalar(node), where)
         if isinstance(node, yaml.SequenceNode):
             return handler(self.marked_list(node), where)
-        assert isinstance(node, yaml.MappingNode)
         return handler(self.marked_dict(node), where)
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.marked_dict)
 _Loader.add_constructor("tag:yaml.org,2002:seq", _Loader.marked_list)
+for _kind in ("binary", "bool", "float", "int", "timestamp"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.scalar)
 _Loader.add_constructor(None, _Loader.tagged)

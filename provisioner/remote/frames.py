@@ -17,6 +17,8 @@ BLOB_PIECE = 256 * 1024  # bytes
 MARKER = b"B9PROV-RUNNER 1\n"
 
 _HEADER = struct.Struct(">Ic")
+_BLOB_HEADER = 33  # bytes
+_NO_FRAME = "something that is no frame came over the wire"
 
 
 class BrokenWire(Exception):
@@ -33,7 +35,7 @@ def message(content: dict[str, Any]) -> bytes:
 
 def blob_piece(digest: bytes, data: bytes, last: bool) -> bytes:
     """The frame of one piece of a blob."""
-    return _HEADER.pack(len(data) + 33, b"B") + digest + (b"\1" if last else b"\0") + data
+    return _HEADER.pack(len(data) + _BLOB_HEADER, b"B") + digest + (b"\1" if last else b"\0") + data
 
 
 def read_frame(read: Callable[[int], bytes]) -> tuple[str, Any]:
@@ -43,11 +45,23 @@ def read_frame(read: Callable[[int], bytes]) -> tuple[str, Any]:
     """
     length, kind = _HEADER.unpack(read(_HEADER.size))
     if length > MAX_FRAME or kind not in b"JB":
-        raise BrokenWire("something that is no frame came over the wire")
+        raise BrokenWire(_NO_FRAME)
     body = read(length)
     if kind == b"J":
-        return "J", json.loads(body)
-    return "B", (body[:32], body[32:33] == b"\1", body[33:])
+        return "J", _object(body)
+    if length < _BLOB_HEADER:
+        raise BrokenWire(_NO_FRAME)
+    return "B", (body[:32], body[32:33] == b"\1", body[_BLOB_HEADER:])
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BrokenWire(_NO_FRAME) from None
+    if not isinstance(content, dict):
+        raise BrokenWire(_NO_FRAME)
+    return content
 
 
 def exact_reader(read_some: Callable[[int], bytes]) -> Callable[[int], bytes]:

@@ -187,6 +187,7 @@ class Conversation:
             self._lose(Lost(f"the answer can't be handled: {type(error).__name__}: {error}", ""))
 
     def _handle(self, content: dict[str, Any]) -> None:
+        _refuse_malformed(content)
         kind = content["t"]
         if kind == "hello":
             self.facts = content["facts"]
@@ -300,6 +301,26 @@ _SYMPTOMS = (
         "install a newer python3; b9prov supports Debian 11, Ubuntu 22.04 and newer",
     ),
 )
+
+
+# of the messages that a runner sends; others would upset whoever works with them
+_SHAPES: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "alive": {},
+    "hello": {"facts": dict},
+    "locked": {"holder": str},
+    "fatal": {"reason": str, "advice": str},
+    "need": {"sha256": str},
+    "start": {"id": int},
+    "progress": {"id": int, "done": int, "total": int, "label": str},
+    "result": {"id": int, "result": dict, "seconds": (int, float)},
+    "dropped": {"id": int},
+}
+
+
+def _refuse_malformed(content: dict[str, Any]) -> None:
+    shape = _SHAPES.get(str(content.get("t")))
+    if shape is None or not all(isinstance(content.get(key), kind) for key, kind in shape.items()):
+        raise frames.BrokenWire("a message that no runner sends")
 
 
 def _last_line(text: str) -> str:
