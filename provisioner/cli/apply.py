@@ -109,22 +109,25 @@ def _check_again(plan: Plan, session: Session, request: Request, own: list[str])
     code = run_playbook(checked, asked, own, forecast.execute, quiet=True, record_as=own)
     if code not in (0, FAILED):
         return code
-    for name, planned in plan.hosts.items():
-        if told := _differences(name, planned, forecast):
-            code = FAILED
-            say(f"error: {name} is not as planned: {told}")
-    if code:
-        say("nothing was touched; look at the hosts and plan anew")
-    return code
+    told = {**forecast.reasons, **_differences(plan, forecast.hosts)}
+    for name, what in told.items():
+        say(f"error: {name} is not as planned: {one_line(what)}")
+    if not told:
+        return 0
+    say("nothing was touched; look at the hosts and plan anew")
+    return FAILED
 
 
-def _differences(name: str, planned: HostPlan, forecast: Forecast) -> str:
-    found = forecast.hosts.get(name)
-    if found is None:
-        return forecast.reason(name)
-    told = differences(planned, found)
-    more = f" (and {len(told) - _MOST} more)" if len(told) > _MOST else ""
-    return one_line("; ".join(told[:_MOST]) + more)
+def _differences(plan: Plan, found: dict[str, HostPlan]) -> dict[str, str]:
+    """Of each host that was checked well, what is not as planned."""
+    told = {}
+    for name, host in found.items():
+        if name not in plan.hosts:
+            told[name] = "it is not in the plan"
+        elif each := differences(plan.hosts[name], host):
+            more = [f"and {len(each) - _MOST} more differences"] if len(each) > _MOST else []
+            told[name] = "; ".join(each[:_MOST] + more)
+    return told
 
 
 def _path(name: str | None) -> Path | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
-from provisioner.cli.digests import WORDS, inputs
+from provisioner.cli.digests import inputs
 from provisioner.cli.session import Session
 from provisioner.engine.events import Event, RunFinished, Sink, TaskFinished
 from provisioner.engine.run import Run
@@ -31,9 +32,9 @@ class Forecast:
     """Collects the predictions of a run; `digests` are those of its inputs, under `salt` (hex)."""
 
     def __init__(self, session: Session, salt: str) -> None:
-        found = inputs(session)
-        self._seal = Seal(salt, b"\0".join(found[name] for name in ("inventory", "variables")))
-        self.digests = {name: self._seal.of([name, found[name].hex()]) for name in WORDS}
+        seals = {name: Seal(salt, source) for name, source in inputs(session).items()}
+        self.digests = {name: seal.of(name) for name, seal in seals.items()}
+        self._seal = seals["inventory"]
         self._tasks: dict[str, list[Prediction]] = {}
         self._run: Run | None = None
         self._finished: RunFinished | None = None
@@ -59,10 +60,15 @@ class Forecast:
             if end.well and name not in unfinished
         }
 
-    def reason(self, host: str) -> str:
-        """Why a host has no plan."""
-        end = self._finished.hosts.get(host) if self._finished else None
-        return (end and (end.reason or end.stopped)) or "its check did not come to an end"
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why the other hosts have none."""
+        assert self._finished
+        return {
+            name: end.reason or end.stopped or "its check did not come to an end"
+            for name, end in self._finished.hosts.items()
+            if name not in self.hosts
+        }
 
     def _facts(self, run: Run, host: str) -> dict[str, Any]:
         known = run.hosts[host].vars.facts
@@ -71,7 +77,8 @@ class Forecast:
         return facts
 
     def _prediction(self, event: TaskFinished) -> Prediction:
-        words = {"play": event.play, "task": event.task, "where": event.where}
+        # without its folder, which may be named in several ways
+        words = {"play": event.play, "task": event.task, "where": PurePath(event.where).name}
         diff = event.result.get("diff")
         return Prediction(
             **masked(words),

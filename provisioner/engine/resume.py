@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -92,7 +93,7 @@ class HostMemory:
         if outcome in self._asked or not _may_be_left_out(outcome.task, operation, handlers):
             return None
         task = outcome.task
-        place = (play, str(task.where), task.name, str(outcome.item))
+        place = (play, _where(task), task.name, str(outcome.item))
         self._turns[place] += 1
         what = [*place, self._turns[place], operation.module, operation.arguments]
         text = json.dumps([*what, operation.environment], sort_keys=True, default=str)
@@ -136,7 +137,7 @@ class HostMemory:
         }
 
     def _handler(self, key: bytes, handler: Task, play: str) -> str:
-        return _digest(key, json.dumps([play, str(handler.where)]))
+        return _digest(key, json.dumps([play, _where(handler)]))
 
     def _note(self, line: Line) -> None:
         self._memory.note({"host": self._host.name, **line})
@@ -157,6 +158,8 @@ class Remembering(Dispatcher):
         return cast(Conversation, sparing), exclusive
 
     def _ask(self, outcome: Outcome, operation: Operation) -> Reply | None:
+        if self.host.name in self.setting.pool.shared:
+            return None  # where other controllers work, too, what was done may be undone
         handlers, play = self.ledger.handlers, self.setting.play.name
         return self._memory.ask(outcome, operation, handlers, play)
 
@@ -190,6 +193,10 @@ def _may_be_left_out(task: Task, operation: Operation, handlers: Sequence[Task])
         or (task.module == "uri" and str(task.arguments.get("method", "GET")).upper() == "GET")
         or _is_handler(task, handlers)
     )
+
+
+def _where(task: Task) -> str:
+    return f"{os.path.abspath(task.where.file)}:{task.where.line}"
 
 
 def _is_handler(task: Task, handlers: Sequence[Task]) -> bool:

@@ -18,7 +18,7 @@ from provisioner.errors import BadInput
 from provisioner.journal.files import write_private
 
 SCHEMA = 1
-_ROUNDS = 200_000  # of PBKDF2: a tenth of a second, once a plan
+_ROUNDS = 200_000  # of PBKDF2: a tenth of a second, a few times a plan
 _KIND = "b9prov_plan"
 
 
@@ -65,10 +65,10 @@ class Plan:
 
 
 class Seal:
-    """Digests under a key that is derived from `salt` (hex) and all inputs, secrets included."""
+    """Digests under a key that is derived from `salt` (hex) and an input, its secrets included."""
 
-    def __init__(self, salt: str, inputs: bytes) -> None:
-        self._key = hashlib.pbkdf2_hmac("sha256", inputs, bytes.fromhex(salt), _ROUNDS)
+    def __init__(self, salt: str, source: bytes) -> None:
+        self._key = hashlib.pbkdf2_hmac("sha256", source, bytes.fromhex(salt), _ROUNDS)
 
     def of(self, content: Any) -> str:
         """The digest of JSON-like content."""
