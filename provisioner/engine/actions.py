@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import shlex
 from collections.abc import Callable
@@ -71,7 +72,9 @@ def _copy(task: Task, play: Play, arguments: dict[str, Any]) -> Call:
     if source is None:
         if arguments.get("content") is None:
             raise ActionFailed("copy needs src or content")
-        return _with_content(arguments, str(arguments.pop("content")).encode(), "content")
+        content = arguments.pop("content")
+        text = json.dumps(content) if isinstance(content, (dict, list)) else str(content)
+        return _with_content(arguments, text.encode(), "content")
     file = find_file(str(source), task, play)
     if file.stat().st_size <= INLINE_LIMIT:
         return _with_content(arguments, file.read_bytes(), file.name)
@@ -176,8 +179,10 @@ def local(
     if task.module == "include_vars":
         return _include_vars(task, arguments, templar)
     if task.module == "pause":
-        wait((arguments["minutes"] or 0.0) * 60 + (arguments["seconds"] or 0.0))
-        return {"changed": False}
+        seconds = (arguments["minutes"] or 0.0) * 60 + (arguments["seconds"] or 0.0)
+        wait(seconds)
+        said = f"Paused for {seconds:g} seconds"
+        return {"changed": False, "delta": int(seconds), "stdout": said, "stderr": "", "rc": 0}
     if task.module == "fail":
         return {"changed": False, "failed": True, "msg": arguments["msg"]}
     return _debug(task, arguments, templar, scope)

@@ -12,7 +12,7 @@ from provisioner.engine.outcome import Outcome
 from provisioner.engine.setting import Setting
 from provisioner.playbook.model import Task
 from provisioner.playbook.scope import Scope
-from provisioner.playbook.templating import Templar, without_omitted
+from provisioner.playbook.templating import Templar, TemplateFailed, without_omitted
 from provisioner.ssh.connect import Target, Unreachable
 from provisioner.ssh.conversation import Conversation, Operation
 
@@ -40,11 +40,11 @@ class Dispatcher:
         operation = Operation(
             module=call.module,
             arguments=call.arguments,
-            check=self.setting.check if task.check_mode is None else task.check_mode,
-            diff=self.setting.diff if task.diff is None else task.diff,
+            check=self.setting.check if task.check_mode is None else bool(task.check_mode),
+            diff=self.setting.diff if task.diff is None else bool(task.diff),
             sequence=self._sequence,
             group=outcome.group.number,
-            keep_going=task.ignore_errors or bool(task.failed_when) or task.until is not None,
+            keep_going=bool(task.ignore_errors) or bool(task.failed_when) or task.until is not None,
             exclusive=exclusive,
             environment=self._environment(task, scope, templar),
             blobs=call.blobs,
@@ -82,5 +82,10 @@ class Dispatcher:
         return conversation, user == "root" and target.name in self.setting.pool.shared
 
     def _environment(self, task: Task, scope: Scope, templar: Templar) -> dict[str, str]:
-        merged = templar.value({**self.setting.play.environment, **task.environment}, scope)
-        return {name: str(value) for name, value in without_omitted(merged).items()}
+        merged: dict[str, str] = {}
+        for layer in (*self.setting.play.environment, *task.environment):
+            value = templar.value(layer, scope)
+            if not isinstance(value, dict):
+                raise TemplateFailed(f"environment is {type(value).__name__}, not a mapping")
+            merged |= {name: str(each) for name, each in without_omitted(value).items()}
+        return merged

@@ -113,10 +113,12 @@ class HostSummary:
     def well(self) -> bool:
         return not (self.failed or self.unreachable or self.stopped)
 
-    def count(self, status: str) -> None:
-        """One more task that ended with this status."""
+    def count(self, status: str, changed: bool) -> None:
+        """One more task that ended with this status; `changed` matters when it was ignored."""
         if status in ("changed", "ignored"):
             self.ok += 1
+        if status == "ignored" and changed:
+            self.changed += 1
         setattr(self, status, getattr(self, status) + 1)
 
 

@@ -137,10 +137,12 @@ class Ledger:
         """Count the task once all its items have ended."""
         group = outcome.group
         group.statuses.append(outcome.status)
+        group.changed |= bool(outcome.result.get("changed"))
         if not group.closed:
             return
         status = overall(group.statuses)
-        self.host.summary.count(status)
+        if not group.uncounted:
+            self.host.summary.count(status, group.changed)
         if status in ("failed", "rescued"):
             raise Failed(outcome.task.name, outcome.result)
 

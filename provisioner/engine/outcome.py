@@ -24,13 +24,16 @@ NO_ITEMS = {
 class Group:
     """The items of one task, which is counted as one; `size` is how many there are.
 
-    `broken`: one of them failed on the controller, of which the host knows nothing.
+    `broken`: one of them failed on the controller, of which the host knows nothing. `uncounted`: it
+    is a part of something that is counted elsewhere.
     """
 
     number: int
     size: int = 1
     statuses: list[str] = field(default_factory=list)
     broken: bool = False
+    changed: bool = False
+    uncounted: bool = False
 
     @property
     def closed(self) -> bool:

@@ -187,7 +187,14 @@ class Run:
         magic = {
             "inventory_hostname": host.name,
             "inventory_hostname_short": host.name.split(".")[0],
-            "groups": {"all": everyone, "workers": everyone, **groups},
+            "groups": {
+                "all": everyone,
+                "workers": everyone,
+                "ungrouped": [
+                    name for name in everyone if not any(name in g for g in groups.values())
+                ],
+                **groups,
+            },
             "group_names": sorted(name for name, members in groups.items() if host.name in members),
             "ansible_host": host.address,
             "ansible_check_mode": self.options.check,
@@ -239,6 +246,7 @@ class Run:
         self._seen.update(names)
         for host in hosts:
             host.vars.magic["playbook_dir"] = str(play.directory)
+            host.vars.magic["ansible_play_name"] = play.name
             host.vars.magic["ansible_play_hosts"] = list(names)
             host.vars.magic["ansible_play_hosts_all"] = list(names)
         parts = batches(play.serial, hosts)
@@ -350,4 +358,5 @@ def uses_gateway(play: Play) -> bool:
 def template_search(first: tuple[Path, ...], play: Play, task: Task | None) -> tuple[Path, ...]:
     """Where template files are looked for: the user's, the role's, the playbook's, ours."""
     role = (task.role.path / "templates", task.role.path / "files") if task and task.role else ()
-    return (*first, *role, play.directory / "templates", play.directory, data_dir("templates"))
+    beside = (play.directory / "templates", play.directory / "files", play.directory)
+    return (*first, *role, *beside, data_dir("templates"))

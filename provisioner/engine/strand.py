@@ -158,7 +158,7 @@ class Strand:
 
     def _anywhere(self, task: Task, around: Around) -> None:
         scope = self.host.scope(self.play, task, around.loop, around.includes)
-        group = Group(next(self._groups))
+        group = self._group()
         if task.loop is None:
             registered: Later = self._start(task, scope, group)
         else:
@@ -172,27 +172,30 @@ class Strand:
 
     def _include(self, include: Include, around: Around) -> None:
         self._begin()
-        task, group = include.task, Group(next(self._groups))
+        task = include.task
         scope = self.host.scope(self.play, task, around.loop, around.includes)
-        outcome = Outcome(task, scope, self.ledger.settle_until, group)
-        loops: list[dict[str, Any]] = [{}]
+        loops: list[dict[str, Any]] | None = [{}]
         if task.loop is not None:
-            found = self._loops(task, scope, outcome)
-            if found is None:
-                return self.ledger.settle_all()
-            loops, group.size = found, len(found)
-        entered = [self._enter(include, around, loop, group) for loop in loops]
-        if group.broken:
+            outcome = Outcome(task, scope, self.ledger.settle_until, self._group())
+            loops = self._loops(task, scope, outcome)
+        if loops is None:
+            return self.ledger.settle_all()
+        entered = [self._enter(include, around, loop) for loop in loops]
+        some = any(steps is not None for steps, _, _ in entered)
+        for steps, _, group in entered:
+            # an item that is left out counts only where all are, and then once
+            group.uncounted = steps is None and (some or group is not entered[0][2])
+        if any(group.broken for _, _, group in entered):
             self.ledger.settle_all()
-        for steps, inner in entered:
-            self._steps(steps, inner)
+        for steps, inner, _ in entered:
+            self._steps(steps or (), inner)
         return None
 
     def _enter(
-        self, include: Include, around: Around, loop: dict[str, Any], group: Group
-    ) -> tuple[tuple[Step, ...], Around]:
-        """What an include brings in, for one item of its loop; nothing when it is skipped."""
-        task = include.task
+        self, include: Include, around: Around, loop: dict[str, Any]
+    ) -> tuple[tuple[Step, ...] | None, Around, Group]:
+        """What an include brings in, for one item of its loop; None when it is skipped."""
+        task, group = include.task, self._group()
         inner = Around((*around.includes, task), {**around.loop, **loop})
         scope = self.host.scope(self.play, task, inner.loop, around.includes)
         templar = self._templar(task)
@@ -201,14 +204,14 @@ class Strand:
             outcome.item = _label(task, templar, scope, loop) if loop else None
             if not templar.all(task.when, scope):
                 self._end_here(outcome, dict(SKIPPED))
-                return (), inner
+                return None, inner, group
             included = include.fixed or include.load(templar.value(task.arguments, scope))
         except (TemplateFailed, BadInput) as error:
             self._end_here(outcome, failure(error))
-            return (), inner
+            return (), inner, group
         self.ledger.handlers += included.handlers
         self._end_here(outcome, {"changed": False, "include": included.label})
-        return included.steps, inner
+        return included.steps, inner, group
 
     def _loop(self, task: Task, scope: Scope, group: Group, around: Around) -> Later:
         outcome = Outcome(task, scope, self.ledger.settle_until, group)
@@ -265,6 +268,7 @@ class Strand:
         try:
             if loop:
                 outcome.item = _label(task, templar, scope, loop)
+            outcome.task = task = _with_flags(task, templar, scope)
             if not templar.all(task.when, scope):
                 self._end_here(outcome, dict(SKIPPED))
             elif task.module in actions.LOCAL:
@@ -298,7 +302,8 @@ class Strand:
         self.ledger.settle_all()
         arguments = templar.value(outcome.task.arguments, outcome.scope)
         target, user = self.dispatcher.place(outcome, templar)
-        check = self.setting.check if outcome.task.check_mode is None else outcome.task.check_mode
+        asked = outcome.task.check_mode
+        check = self.setting.check if asked is None else bool(asked)
         link = links.Link(self.setting, target, user, check)
         self._end_here(outcome, links.CONNECTION[outcome.task.module](link, arguments))
 
@@ -333,8 +338,21 @@ class Strand:
         except TemplateFailed:
             return False
 
+    def _group(self) -> Group:
+        return Group(next(self._groups))
+
     def _templar(self, task: Task | None) -> Templar:
         return self.setting.templar_for(task)
+
+
+def _with_flags(task: Task, templar: Templar, scope: Scope) -> Task:
+    """The task with its flags evaluated, where they are expressions."""
+    given: dict[str, Any] = {
+        name: templar.condition(flag, scope)
+        for name in ("become", "ignore_errors", "no_log", "check_mode", "diff")
+        if isinstance(flag := getattr(task, name), str)
+    }
+    return replace(task, **given) if given else task
 
 
 def _ended(value: Any) -> Any:

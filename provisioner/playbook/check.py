@@ -24,7 +24,7 @@ ScopesFor = Callable[[Play, Reached], Mapping[str, Scope]]
 """For each host of a play, what a task sees there before the run."""
 
 _GLOBALS = frozenset({"range", "dict", "lookup", "cycler", "joiner", "namespace", "lipsum", "now"})
-_MAGIC = frozenset({"playbook_dir", "ansible_facts", "hostvars", "ansible_loop"})
+_MAGIC = frozenset({"playbook_dir", "ansible_facts", "hostvars"})
 _FACTS = {"package_facts": {"packages"}, "service_facts": {"services"}}
 _BARE = ("when", "until", "changed_when", "failed_when")
 
@@ -67,14 +67,20 @@ class Everything(set[str]):
 
 def _is_open(play: Play) -> bool:
     """Whether the play has tasks or variables in files that are chosen on the way."""
-    modules = ("include_tasks", "include_role", "include_vars")
-    return any(task.module in modules and is_template(task.arguments) for task in play.tasks)
+    modules = ("include_tasks", "include_role", "include_vars", "getent")
+    return any(
+        (task.module in modules and is_template(task.arguments))
+        or (task.module == "set_fact" and any(map(is_template, task.arguments)))
+        for task in play.tasks
+    )
 
 
 def _made_by(task: Task, templar: Templar) -> set[str]:
     names = {task.register} if task.register else set()
     if task.module == "set_fact":
         names |= set(task.arguments)
+    elif task.module == "getent":
+        names.add(f"getent_{task.arguments.get('database')}")
     elif task.module in _FACTS:
         names |= _FACTS[task.module]
     elif task.module == "include_vars" and not is_template(task.arguments):
@@ -177,7 +183,8 @@ def _texts(play: Play, task: Task) -> Iterator[tuple[str, bool]]:
     become_user = task.become_user or play.become_user
     values: list[Any] = [
         *(task.arguments, task.loop, task.vars, list(task.notify)),
-        *(play.environment, task.environment, task.delegate_to, become_user),
+        *(list(play.environment), list(task.environment), task.delegate_to, become_user),
+        *(task.become, task.ignore_errors, task.no_log, task.check_mode, task.diff),
     ]
     if task.role:
         values.append(task.role.params)

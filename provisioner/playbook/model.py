@@ -9,6 +9,9 @@ from typing import Any, TypeAlias
 
 from provisioner.errors import Source
 
+Flag: TypeAlias = bool | str
+"""Yes or no, or an expression for it."""
+
 
 @dataclass(frozen=True)
 class Role:
@@ -27,7 +30,8 @@ class Task:
 
     `delay` is in seconds. `become` None means: as the play says. `until` is () for a task that is
     retried until it succeeds, None for one that is not retried. `flatten`: lists within the loop's
-    list are opened up. `diff` None means: as the run says.
+    list are opened up. `diff` None means: as the run says. `environment` are mappings, or
+    expressions for them, of which a later one is stronger. A flag may be an expression, too.
     """
 
     name: str
@@ -46,20 +50,20 @@ class Task:
     notify: tuple[str, ...] = ()
     listen: tuple[str, ...] = ()
     tags: frozenset[str] = frozenset()
-    become: bool | None = None
+    become: Flag | None = None
     become_user: str | None = None
     vars: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: tuple[Any, ...] = ()
     delegate_to: str | None = None
     retries: int = 3
     delay: float = 5.0
     until: tuple[Any, ...] | None = None
     changed_when: tuple[Any, ...] | None = None
     failed_when: tuple[Any, ...] | None = None
-    ignore_errors: bool = False
-    no_log: bool = False
-    check_mode: bool | None = None
-    diff: bool | None = None
+    ignore_errors: Flag = False
+    no_log: Flag = False
+    check_mode: Flag | None = None
+    diff: Flag | None = None
     run_once: bool = False
     role: Role | None = None
 
@@ -143,7 +147,7 @@ class Play:
     vars: dict[str, Any] = field(default_factory=dict)
     role_vars: dict[str, Any] = field(default_factory=dict)
     role_defaults: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: tuple[Any, ...] = ()
     become: bool = False
     become_user: str = "root"
     serial: tuple[int | str, ...] = ()

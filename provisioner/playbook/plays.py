@@ -36,7 +36,7 @@ class PlayLoader:
             raise BadInput.of("a play without hosts", entry.source, "say `hosts: workers`")
         own = outer_of(entry)
         # these the play keeps for itself; the rest it passes down
-        down = replace(own, vars={}, become=None, become_user=None, environment={})
+        down = replace(own, vars={}, become=None, become_user=None, environment=())
         here = Here(self.path, None, inherit(down, outer), self.stack)
         loader = StepLoader(self.find_role, self.path.parent)
         sections = [_section(loader, entry, names, here) for names in SECTIONS]
@@ -53,7 +53,7 @@ class PlayLoader:
             role_vars=_merged(role.vars for role in loader.exported),
             role_defaults=_merged(role.defaults for role in loader.exported),
             environment=own.environment,
-            become=bool(own.become),
+            become=_fixed(entry, own),
             become_user=own.become_user or "root",
             **_together(entry),
         )
@@ -87,6 +87,14 @@ def _with_flushes(sections: list[list[Step]], entry: MarkedDict, handlers: bool)
             steps.append(flush)
         steps += section
     return steps
+
+
+def _fixed(entry: MarkedDict, own: Task) -> bool:
+    """A play's `become`, by which its conversations are opened. Raises BadInput."""
+    if isinstance(own.become, str):
+        advice = "say it in the tasks, or true or false here"
+        raise BadInput.of("a play's become can't be an expression", entry.where("become"), advice)
+    return bool(own.become)
 
 
 def _together(entry: MarkedDict) -> dict[str, Any]:

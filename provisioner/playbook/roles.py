@@ -46,6 +46,12 @@ def role_at(
     )
 
 
+def may_repeat(role: Role) -> bool:
+    """Whether the role runs as often as it is listed. Raises BadInput."""
+    meta = yaml_file(role.path / "meta", "main")
+    return bool(meta and variables_in(meta).get("allow_duplicates"))
+
+
 def dependencies_of(role: Role) -> list[Any]:
     """The uses of other roles that `meta/main.yaml` lists. Raises BadInput."""
     meta = yaml_file(role.path / "meta", "main")

@@ -11,7 +11,13 @@ from provisioner.errors import BadInput, Problem, Source
 from provisioner.playbook import modules
 from provisioner.playbook.model import Block, Include, Included, Role, Step, Task
 from provisioner.playbook.reading import enter, list_in, mappings_in, yaml_file
-from provisioner.playbook.roles import ROLE_OPTIONS, dependencies_of, role_at, tasks_file_of
+from provisioner.playbook.roles import (
+    ROLE_OPTIONS,
+    dependencies_of,
+    may_repeat,
+    role_at,
+    tasks_file_of,
+)
 from provisioner.playbook.tasks import (
     INHERITED,
     inherit,
@@ -20,6 +26,7 @@ from provisioner.playbook.tasks import (
     mapping_of,
     outer_of,
     refuse_unknown,
+    refuse_unsupported,
     short_name,
     task_from,
 )
@@ -64,9 +71,9 @@ class StepLoader:
         steps: list[Step] = []
         for index, entry in enumerate(entries):
             use = _use_of_role(entry, entries, index, here)
-            role = role_at(self._find(use, here), _name_of(use), inherited_keywords(use)["vars"])
+            role = role_at(self._find(use, here), _name_of(use), _params(use))
             key = (role.path, repr(sorted(use.items())), here.outer and here.outer.when)
-            if key in self._used:
+            if key in self._used and not may_repeat(role):
                 continue
             self._used.add(key)
             self.exported.append(role)
@@ -225,8 +232,14 @@ def _use_of_role(entry: Any, entries: list[Any], index: int, here: Here) -> Mark
         where = entries.item_sources[index] if isinstance(entries, MarkedList) else None
         name = entry if isinstance(entry, str) else None
         use = _marked({"role": name}, where or here_source(here))
-    refuse_unknown(use, INHERITED | {"role"}, "role")
+    refuse_unsupported(use)
     return use
+
+
+def _params(use: MarkedDict) -> dict[str, Any]:
+    """The parameters of a listed role: its `vars`, and whatever else is no keyword."""
+    plain = {key: value for key, value in use.items() if key not in INHERITED | {"role"}}
+    return {**inherited_keywords(use)["vars"], **plain}
 
 
 def _marked(content: dict[str, Any], where: Source) -> MarkedDict:

@@ -198,15 +198,15 @@ def inherited_keywords(mapping: MarkedDict) -> dict[str, Any]:
     return {
         "when": conditions_of(mapping, "when"),
         "tags": frozenset(words_of(mapping, "tags")),
-        "become": _flag(mapping, "become", None),
+        "become": _flag_or_expression(mapping, "become", None),
         "become_user": _text(mapping, "become_user"),
         "vars": mapping_of(mapping, "vars"),
-        "environment": mapping_of(mapping, "environment"),
+        "environment": _environment(mapping),
         "delegate_to": _text(mapping, "delegate_to"),
-        "ignore_errors": _flag(mapping, "ignore_errors", False),
-        "no_log": _flag(mapping, "no_log", False),
-        "check_mode": _flag(mapping, "check_mode", None),
-        "diff": _flag(mapping, "diff", None),
+        "ignore_errors": _flag_or_expression(mapping, "ignore_errors", False),
+        "no_log": _flag_or_expression(mapping, "no_log", False),
+        "check_mode": _flag_or_expression(mapping, "check_mode", None),
+        "diff": _flag_or_expression(mapping, "diff", None),
         "run_once": _flag(mapping, "run_once", False),
     }
 
@@ -222,7 +222,7 @@ def inherit(task: Task, outer: Task | None) -> Task:
         become=task.become if task.become is not None else outer.become,
         become_user=task.become_user or outer.become_user,
         vars={**outer.vars, **task.vars},
-        environment={**outer.environment, **task.environment},
+        environment=(*outer.environment, *task.environment),
         delegate_to=task.delegate_to or outer.delegate_to,
         ignore_errors=task.ignore_errors or outer.ignore_errors,
         no_log=task.no_log or outer.no_log,
@@ -276,6 +276,23 @@ def _text(mapping: MarkedDict, key: str) -> str | None:
 
 def _flag(mapping: MarkedDict, key: str, default: bool | None) -> bool | None:
     return _typed(mapping, key, "bool", default)  # type: ignore[no-any-return]
+
+
+def _flag_or_expression(mapping: MarkedDict, key: str, default: bool | None) -> Any:
+    if modules.is_template(mapping.get(key)):
+        return mapping[key]
+    return _flag(mapping, key, default)
+
+
+def _environment(mapping: MarkedDict) -> tuple[Any, ...]:
+    """The mappings of `environment`: one, a list of them, or an expression for one."""
+    value = mapping.get("environment")
+    layers = value if isinstance(value, list) else [] if value is None else [value]
+    for layer in layers:
+        if not isinstance(layer, dict) and not modules.is_template(layer):
+            where = mapping.where("environment")
+            raise BadInput.of("environment must be a mapping, or an expression for one", where)
+    return tuple(layers)
 
 
 def _number(mapping: MarkedDict, key: str, kind: str, default: float) -> Any:

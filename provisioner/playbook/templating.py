@@ -112,8 +112,16 @@ class Templar:
         return environment
 
     @jinja2.pass_context
-    def _lookup(self, context: Context, kind: str, name: str) -> Any:
-        """`lookup('env' | 'file' | 'template', name)`."""
+    def _lookup(self, context: Context, kind: str, name: str, errors: str = "strict") -> Any:
+        """`lookup('env' | 'file' | 'template', name)`; with errors='ignore' None when it fails."""
+        try:
+            return self._looked_up(context, kind, name)
+        except (filters.FilterFailed, TemplateFailed):
+            if errors == "ignore":
+                return None
+            raise
+
+    def _looked_up(self, context: Context, kind: str, name: str) -> Any:
         kind = kind.removeprefix("ansible.builtin.")
         if kind == "env":
             return os.environ.get(name, "")
@@ -206,7 +214,11 @@ class _FileLoader(jinja2.FileSystemLoader):
     """Refuses what would silently mean something else than with Ansible."""
 
     def get_source(self, environment: jinja2.Environment, template: str) -> Any:
-        found = super().get_source(environment, template)
+        if Path(template).is_file() and Path(template).is_absolute():
+            text = Path(template).read_text(encoding=self.encoding)
+            found: Any = (text, template, lambda: True)
+        else:
+            found = super().get_source(environment, template)
         if found[0].startswith("#jinja2:"):
             raise jinja2.TemplateSyntaxError("a #jinja2: line is not supported", 1, template)
         return found

@@ -72,9 +72,14 @@ class JsonLines:
 
 def summary_line(event: RunFinished) -> dict[str, Any]:
     """The last line: a shape that programs rely on, without anything else in it."""
-    keys = ("ok", "changed", "skipped", "failed", "unreachable")
-    hosts = {name: {key: getattr(end, key) for key in keys} for name, end in event.hosts.items()}
+    hosts = {name: _counts(end) for name, end in event.hosts.items()}
     return {"schema": SCHEMA, "event": "summary", "hosts": hosts}
+
+
+def _counts(end: HostSummary) -> dict[str, Any]:
+    always = ("ok", "changed", "skipped", "failed", "unreachable")
+    rare = {key: getattr(end, key) for key in ("rescued", "ignored") if getattr(end, key)}
+    return {**{key: getattr(end, key) for key in always}, **rare}
 
 
 def _name(event: Event) -> str:
@@ -98,8 +103,6 @@ def _end(summary: HostSummary) -> dict[str, Any]:
         "end": how_it_ended(summary),
         "reason": masked(reason),
         "advice": masked(summary.advice),
-        "rescued": summary.rescued,
-        "ignored": summary.ignored,
     }
 
 
