@@ -258,7 +258,7 @@ def test_apt_names_who_holds_the_lock(apply: Apply, host: Host) -> None:
     assert host.exec(argv).returncode == 0
     apply("wait_for", path="/proc/locks", timeout=5)
     try:
-        failed = apply("apt", name="no-such-package", lock_timeout=1)
+        failed = apply("apt", update_cache=True, lock_timeout=1)
         assert "apt is busy for more than 1 s" in failed["msg"]
         assert "holder.service" in failed["msg"] and "python3" in failed["msg"]
     finally:
