@@ -75,10 +75,37 @@ def _copy(task: Task, play: Play, arguments: dict[str, Any]) -> Call:
         content = arguments.pop("content")
         text = json.dumps(content) if isinstance(content, (dict, list)) else str(content)
         return _with_content(arguments, text.encode(), "content")
-    file = find_file(str(source), task, play)
+    file = find_file(str(source), task, play, folders=True)
+    if file.is_dir():
+        return _copy_folder(str(source), file, arguments)
+    if arguments.get("mode") == "preserve":
+        arguments["mode"] = f"{file.stat().st_mode & 0o7777:04o}"
     if file.stat().st_size <= INLINE_LIMIT:
         return _with_content(arguments, file.read_bytes(), file.name)
     return _sent_file("copy", arguments, file)
+
+
+def _copy_folder(source: str, folder: Path, arguments: dict[str, Any]) -> Call:
+    """The folder below dest; with a slash at its end only what is in it."""
+    preserve = arguments.get("mode") == "preserve"
+    blobs: dict[str, Path | bytes] = {}
+    directories, contents = [], []
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_dir():
+            directories.append(name)
+        elif path.is_file():
+            sha256 = _hash_of(path)
+            blobs[sha256] = path
+            mode = f"{path.stat().st_mode & 0o7777:04o}" if preserve else None
+            contents.append({"path": name, "sha256": sha256, "mode": mode})
+    dest = str(arguments["dest"])
+    dest = dest if source.endswith("/") else os.path.join(dest, folder.name)
+    own = {name: value for name, value in arguments.items() if name not in ("remote_src", "mode")}
+    if not preserve and "mode" in arguments:
+        own["mode"] = arguments["mode"]
+    own.update(dest=dest, directories=directories, contents=contents)
+    return Call("_copy_tree", own, blobs)
 
 
 def _sent_file(module: str, arguments: dict[str, Any], file: Path) -> Call:
@@ -146,14 +173,14 @@ def _hash_of(file: Path) -> str:
     return digest.hexdigest()
 
 
-def find_file(name: str, task: Task, play: Play) -> Path:
+def find_file(name: str, task: Task, play: Play, folders: bool = False) -> Path:
     """A file to send: absolute, in the role's files/, or by the playbook. Raises ActionFailed."""
     directories = [play.directory / "files", play.directory]
     if task.role:
         directories.insert(0, task.role.path / "files")
     for directory in directories:
         file = directory / Path(name).expanduser()
-        if file.is_file():
+        if file.is_file() or (folders and file.is_dir()):
             return file
     raise ActionFailed(f"no such file on the controller: {name}")
 

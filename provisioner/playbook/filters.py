@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import posixpath
 import re
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,10 @@ def regex_replace(
     replacement: str = "",
     ignorecase: bool = False,
     multiline: bool = False,
+    count: int = 0,
 ) -> str:
-    return re.sub(pattern, replacement, str(value), flags=_flags(ignorecase, multiline))
+    flags = _flags(ignorecase, multiline)
+    return re.sub(pattern, replacement, str(value), count=count, flags=flags)
 
 
 def regex_search(
@@ -106,6 +110,89 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
+def flatten(value: Any, levels: int | None = None, skip_nulls: bool = True) -> list[Any]:
+    flat: list[Any] = []
+    for item in value:
+        if isinstance(item, (list, tuple)) and levels != 0:
+            flat += flatten(item, None if levels is None else levels - 1, skip_nulls)
+        elif item is not None or not skip_nulls:
+            flat.append(item)
+    return flat
+
+
+def union(first: list[Any], second: list[Any]) -> list[Any]:
+    return _distinct([*first, *second])
+
+
+def difference(first: list[Any], second: list[Any]) -> list[Any]:
+    return _distinct([item for item in first if item not in second])
+
+
+def intersect(first: list[Any], second: list[Any]) -> list[Any]:
+    return _distinct([item for item in first if item in second])
+
+
+def symmetric_difference(first: list[Any], second: list[Any]) -> list[Any]:
+    return difference(union(first, second), intersect(first, second))
+
+
+def _distinct(items: list[Any]) -> list[Any]:
+    distinct: list[Any] = []
+    for item in items:
+        if item not in distinct:  # they may be mappings, which no set holds
+            distinct.append(item)
+    return distinct
+
+
+def subelements(value: Any, key: str, skip_missing: bool = False) -> list[Any]:
+    pairs = []
+    for item in value.values() if isinstance(value, Mapping) else value:
+        inner: Any = item
+        for part in key.split("."):
+            if part not in inner and not skip_missing:
+                raise FilterFailed(f"subelements: there is no {part!r} in {item!r}")
+            inner = inner.get(part, [])
+        pairs += [[item, each] for each in inner]
+    return pairs
+
+
+def extract(key: Any, container: Any, more: Any = None) -> Any:
+    found = container[key]
+    for each in more if isinstance(more, list) else [] if more is None else [more]:
+        found = found[each]
+    return found
+
+
+def regex_findall(
+    value: Any, pattern: str, multiline: bool = False, ignorecase: bool = False
+) -> list[Any]:
+    return re.findall(pattern, str(value), flags=_flags(ignorecase, multiline))
+
+
+def comment(value: Any, style: str = "plain", decoration: str | None = None) -> str:
+    marks = {"plain": "# ", "erlang": "% ", "c": "// "}
+    mark = decoration if decoration is not None else marks.get(style)
+    if mark is None:
+        raise FilterFailed(f"comment: style {style!r} is not supported")
+    edge = mark.rstrip()
+    lines = [f"{mark}{line}".rstrip() for line in str(value).splitlines()]
+    return "\n".join([edge, *lines, edge])
+
+
+def _matches(how: Callable[..., Any]) -> Callable[..., bool]:
+    def test(
+        value: Any, pattern: str = "", ignorecase: bool = False, multiline: bool = False
+    ) -> bool:
+        return how(pattern, str(value), flags=_flags(ignorecase, multiline)) is not None
+
+    return test
+
+
+def _on_disk(how: Callable[[Path], bool]) -> Callable[[Any], bool]:
+    """A test of a path on the controller, as Ansible has it."""
+    return lambda value: how(Path(str(value)))
+
+
 def ternary(value: Any, when_true: Any, when_false: Any, when_none: Any = None) -> Any:
     if value is None and when_none is not None:
         return when_none
@@ -130,6 +217,11 @@ def _version_key(value: Any) -> list[tuple[int, int | str]]:
     """Numbers compare as numbers and come after words, as in LooseVersion."""
     parts = re.findall(r"\d+|[a-zA-Z]+", str(value))
     return [(1, int(part)) if part.isdigit() else (0, part) for part in parts]
+
+
+def _strftime(pattern: str, second: float | None, utc: bool) -> str:
+    moment = time.time() if second is None else float(second)
+    return time.strftime(pattern, time.gmtime(moment) if utc else time.localtime(moment))
 
 
 def lookup_file(name: str, search: list[Path]) -> str:
@@ -167,13 +259,39 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "ternary": ternary,
     "zip": lambda *lists: [list(items) for items in zip(*lists, strict=False)],
     "mandatory": mandatory,
+    "split": lambda value, separator=None: str(value).split(separator),
+    "splitext": lambda value: list(posixpath.splitext(value)),
+    "flatten": flatten,
+    "union": union,
+    "difference": difference,
+    "intersect": intersect,
+    "symmetric_difference": symmetric_difference,
+    "product": lambda *lists: [list(items) for items in itertools.product(*lists)],
+    "subelements": subelements,
+    "extract": extract,
+    "regex_findall": regex_findall,
+    "checksum": digest,
+    "comment": comment,
+    "type_debug": lambda value: type(value).__name__,
+    "from_yaml_all": lambda value: list(yaml.safe_load_all(value)),
+    "strftime": lambda pattern, second=None, utc=False: _strftime(pattern, second, utc),
 }
 
 TESTS: dict[str, Callable[..., Any]] = {
     "version": version_compare,
-    "match": lambda value, pattern: re.match(pattern, str(value)) is not None,
-    "search": lambda value, pattern: re.search(pattern, str(value)) is not None,
-    "regex": lambda value, pattern: re.search(pattern, str(value)) is not None,
+    "match": _matches(re.match),
+    "search": _matches(re.search),
+    "regex": _matches(re.search),
+    "contains": lambda value, item: item in value,
+    "any": any,
+    "all": all,
+    "truthy": bool,
+    "falsy": lambda value: not value,
+    "file": _on_disk(Path.is_file),
+    "directory": _on_disk(Path.is_dir),
+    "link": _on_disk(Path.is_symlink),
+    "exists": _on_disk(Path.exists),
+    "abs": _on_disk(Path.is_absolute),
     "changed": _outcome("changed"),
     "failed": _outcome("failed"),
     "succeeded": _outcome("failed", wanted=False),

@@ -89,7 +89,8 @@ class Spec:
 def names() -> frozenset[str]:
     """Every module that a task may name."""
     directory = Path(provisioner.remote.modules.__file__).parent
-    remote = {file.stem for file in directory.glob("*.py")} - {"__init__"}
+    # those that begin with an underscore are parts of others
+    remote = {file.stem for file in directory.glob("*.py") if not file.stem.startswith("_")}
     return frozenset(remote | set(CONTROLLER))
 
 

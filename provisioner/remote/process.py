@@ -28,6 +28,7 @@ class Outcome:
     stderr: str
     seconds: float
     timed_out: bool = False
+    started: bool = True
 
     @property
     def said(self) -> str:
@@ -91,7 +92,8 @@ def run(
             start_new_session=True,
         )
     except OSError as error:
-        return Outcome(127, "", f"{error.strerror}: {error.filename}", time.monotonic() - started)
+        reason = f"{error.strerror}: {error.filename}"
+        return Outcome(127, "", reason, time.monotonic() - started, started=False)
     captured = (_Captured(), _Captured())
     finished = False
     try:

@@ -119,7 +119,7 @@ def _present(lines: list[str], wanted: list[Key], arguments: dict[str, Any]) -> 
     for line in lines:
         key = parse(line)
         if key is None:
-            kept.append(line)
+            kept += [] if arguments["exclusive"] else [line]
         elif (key.kind, key.blob) in missing:
             want = missing.pop((key.kind, key.blob))
             kept.append(line if key == want else str(want))

@@ -74,6 +74,9 @@ def execute(
     if arguments["strip_empty_ends"]:
         for name in ("stdout", "stderr"):
             result[name] = result[name].rstrip("\r\n")
+    if not outcome.started:
+        result.update(changed=False, rc=2)
+        raise ModuleFailed(outcome.stderr, **_lines(result, without="msg"))
     if outcome.rc != 0:
         raise ModuleFailed("non-zero return code", **_lines(result, without="msg"))
     return _lines(result)

@@ -281,3 +281,33 @@ def test_loop_control(bench: Workbench) -> None:
         """
     )
     assert [event.result["msg"] for event in record.tasks] == ["0 False 2", "1 True 2"]
+
+
+def test_a_folder_is_copied_with_and_without_its_name(bench: Workbench) -> None:
+    bench.write("files/tree/a.txt", "a")
+    bench.write("files/tree/inner/b.txt", "b")
+    (bench.folder / "files/tree/empty").mkdir()
+    text = f"""
+        - {{name: named, copy: {{src: tree, dest: "{bench.folder}/one", mode: "0640"}}}}
+        - {{name: content, copy: {{src: tree/, dest: "{bench.folder}/two"}}}}
+    """
+    assert bench.run(text, check=True).statuses() == [("named", "changed"), ("content", "changed")]
+    assert not (bench.folder / "one").exists()
+    assert bench.run(text).statuses() == [("named", "changed"), ("content", "changed")]
+    assert bench.run(text).statuses() == [("named", "ok"), ("content", "ok")]
+    assert (bench.folder / "one/tree/inner/b.txt").read_text() == "b"
+    assert (bench.folder / "one/tree/a.txt").stat().st_mode & 0o777 == 0o640
+    assert (bench.folder / "two/empty").is_dir() and (bench.folder / "two/a.txt").exists()
+
+
+def test_flags_and_environments_may_be_expressions(bench: Workbench) -> None:
+    record = bench.run(
+        """
+        - {name: fails, command: "false", ignore_errors: "{{ lenient }}"}
+        - {name: says, command: sh -c 'echo $WORD $OTHER', environment: "{{ words }}"}
+        """,
+        variables={"lenient": True, "words": {"WORD": "hello", "OTHER": 1}},
+    )
+    assert record.statuses() == [("fails", "ignored"), ("says", "changed")]
+    assert record.result("says")["stdout"] == "hello 1"
+    assert record.summary().changed == 2

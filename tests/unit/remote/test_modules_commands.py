@@ -25,7 +25,7 @@ def test_failure(apply: Any) -> None:
     assert (extra["rc"], extra["stdout"], extra["stderr"]) == (4, "out", "err")
     with pytest.raises(ModuleFailed) as caught:
         apply("command", cmd="/no/such/program")
-    assert caught.value.extra["rc"] == 127
+    assert (caught.value.extra["rc"], caught.value.extra["changed"]) == (2, False)
 
 
 def test_creates_and_removes(apply: Any, tmp_path: Path) -> None:
