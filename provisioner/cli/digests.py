@@ -98,7 +98,10 @@ def _may_be_a_name(word: str) -> bool:
 
 def _sha256(file: Path) -> str:
     digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
+    try:
+        with file.open("rb") as stream:
+            while piece := stream.read(1 << 20):
+                digest.update(piece)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"  # whoever needs it will say so
     return digest.hexdigest()

@@ -94,8 +94,8 @@ def differences(planned: HostPlan, found: HostPlan) -> list[str]:
             )
         elif before.diff != now.diff:
             told.append(f"task {now.title!r} would change something else than was planned")
-    if more := len(found.tasks) - len(planned.tasks):
-        told.append(f"{abs(more)} {'more' if more > 0 else 'fewer'} tasks than were planned")
+    if len(found.tasks) != len(planned.tasks):
+        told.append(f"there are {len(found.tasks)} tasks, planned were {len(planned.tasks)}")
     return told
 
 
