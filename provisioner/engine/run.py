@@ -34,6 +34,7 @@ from provisioner.playbook.check import check_playbook
 from provisioner.playbook.model import Play, Playbook, Task
 from provisioner.playbook.scope import HostVars
 from provisioner.playbook.templating import OMIT, Templar
+from provisioner.ssh.bootstrap import program
 from provisioner.ssh.connect import Unreachable
 from provisioner.ssh.pool import LOCALHOST, Pool
 
@@ -126,6 +127,8 @@ class Run:
         started = time.monotonic()
         names = tuple(name for name in self.chosen if name in self.hosts)
         self._emit(RunStarted(str(self.playbook.path), names, self.options.check))
+        # the runner is packed while the hosts are being connected
+        threading.Thread(target=program, daemon=True).start()
         try:
             self._call_gateway()
             for play in self.playbook.plays:
