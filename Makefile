@@ -58,7 +58,7 @@ real: setup setup-real
 	$(SUDO) $(VENV)/bin/pytest -q tests/real
 
 bench: setup
-	$(SUDO) $(VENV)/bin/python benchmarks/run.py
+	$(SUDO) $(VENV)/bin/python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache

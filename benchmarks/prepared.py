@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recorder import Recorded
-
+from benchmarks.recorder import Recorded
 from provisioner.engine.run import GATEWAY
 from provisioner.remote.modules.tunnel_slot import key_line, permitted, public_key
 

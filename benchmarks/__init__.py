@@ -1,0 +1,1 @@
+"""Measures b9prov against prepared scripts and against its peers."""
