@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from typing import Any
@@ -22,7 +23,7 @@ Services = dict[str, dict[str, str]]
 def run(arguments: dict[str, Any], context: Context) -> Result:
     """Return the services as the fact `services`."""
     services = _sysv()
-    if shutil.which("systemctl"):
+    if os.path.isdir("/run/systemd/system"):
         services.update(_systemd())
     if not services:
         msg = "Failed to find any services. This can be due to privileges or some other "
