@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from provisioner.remote import oserrors
 from provisioner.remote.module import ModuleFailed
 
 STALL_LIMIT = 120.0  # seconds without a piece of a blob, after which it counts as lost
@@ -25,6 +26,7 @@ class _Blob:
     digest: Any = field(default_factory=hashlib.sha256)
     heard: float = field(default_factory=time.monotonic)
     trouble: str = ""
+    advice: str = ""
 
 
 class BlobStore:
@@ -52,7 +54,7 @@ class BlobStore:
         if blob.trouble:
             with self._lock:
                 del self._blobs[sha256]  # who asks for it next tries again
-            raise ModuleFailed(f"content {sha256[:12]} {blob.trouble}")
+            raise ModuleFailed(f"content {sha256[:12]} {blob.trouble}", advice=blob.advice)
         return self._path(sha256)
 
     def receive(self, digest: bytes, last: bool, data: bytes) -> None:
@@ -67,13 +69,15 @@ class BlobStore:
             with path.open("ab") as file:
                 file.write(data)
         except OSError as error:
-            blob.trouble = f"can't be stored in {tempfile.gettempdir()}: {error.strerror or error}"
+            blob.trouble = f"can't be stored: {oserrors.explain(error)}"
+            blob.advice = oserrors.advice(error) or "make room in /tmp or /var/tmp"
         if last:
             self._end(blob, sha256)
 
     def _end(self, blob: _Blob, sha256: str) -> None:
         if blob.digest.hexdigest() != sha256 and not blob.trouble:
-            blob.trouble = "arrived damaged; did its file change on the controller?"
+            blob.trouble = "arrived damaged"
+            blob.advice = "did its file change on the controller meanwhile? then run it again"
         if blob.trouble and self._directory:
             (self._directory / sha256).unlink(missing_ok=True)
         blob.ended.set()

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LOCALE = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
-CAPTURE_LIMIT = 4 * 1024 * 1024
+CAPTURE_LIMIT = 2 * 1024 * 1024
 """Bytes kept of each of stdout and stderr: the beginning and the end, the middle goes."""
 
 _CHUNK = 65536

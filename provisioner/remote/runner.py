@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+from provisioner.remote import oserrors, outputs
 from provisioner.remote.arguments import BadArgument, normalise
 from provisioner.remote.blobs import BlobStore
 from provisioner.remote.facts import gather
@@ -42,7 +43,9 @@ class Runner:
 
     def send(self, **content: Any) -> None:
         """Send one message; a controller that has gone away is noticed by the reader."""
-        data = message(content)
+        self._write(message(content))
+
+    def _write(self, data: bytes) -> None:
         with self.write_lock:
             try:
                 self.stdout.write(data)
@@ -124,8 +127,9 @@ class Runner:
             self.send(t="fatal", reason=str(error), advice=error.advice)
             return False
         except OSError as error:
-            reason = f"the lock of the host can't be taken: {_os_error(error)}"
-            self.send(t="fatal", reason=reason, advice="only root can take it")
+            reason = f"the lock of the host can't be taken: {oserrors.explain(error)}"
+            advice = oserrors.advice(error) or "only root can take it"
+            self.send(t="fatal", reason=reason, advice=advice)
             return False
         return True
 
@@ -134,15 +138,10 @@ class Runner:
         self.send(t="start", id=number)
         started = time.monotonic()
         result = self._locked_call(operation)
+        result, data = _answer(number, result, time.monotonic() - started)
         if result.get("failed") and operation.get("on_failure", "stop") == "stop":
             self.failed[operation["sequence"]] = operation.get("group")
-        seconds = time.monotonic() - started
-        try:
-            self.send(t="result", id=number, result=result, seconds=seconds)
-        except (BrokenWire, TypeError, ValueError) as error:
-            changed = bool(result.get("changed"))
-            result = {**_failure(f"the result can't be sent: {error}"), "changed": changed}
-            self.send(t="result", id=number, result=result, seconds=seconds)
+        self._write(data)
 
     def _locked_call(self, operation: dict[str, Any]) -> dict[str, Any]:
         wanted = operation.get("lock")
@@ -159,7 +158,8 @@ class Runner:
         except Held as error:
             return {**_failure(str(error)), "advice": error.advice}
         except OSError as error:
-            return _failure(f"the lock of the host can't be taken: {_os_error(error)}")
+            said = oserrors.explain(error)
+            return _failure(f"the lock of the host can't be taken: {said}", error)
         try:
             return self._call(operation)
         finally:
@@ -182,11 +182,11 @@ class Runner:
             result.setdefault("changed", False)
             return result
         except ModuleFailed as error:
-            return {"changed": False, **error.extra, "failed": True, "msg": error.msg}
+            return {**_failure(error.msg, error), **error.extra, "failed": True}
         except BadArgument as error:
             return _failure(f"{operation['module']}: {error}")
         except OSError as error:
-            return _failure(_os_error(error))
+            return _failure(oserrors.explain(error), error)
         except (Exception, SystemExit) as error:
             msg = f"{operation['module']} broke: {type(error).__name__}: {error}"
             return {**_failure(msg), "exception": traceback.format_exc()}
@@ -205,8 +205,22 @@ class Runner:
         return progress
 
 
-def _failure(msg: str) -> dict[str, Any]:
-    return {"failed": True, "changed": False, "msg": msg}
+def _failure(msg: str, error: BaseException | None = None) -> dict[str, Any]:
+    result = {"failed": True, "changed": False, "msg": msg}
+    advice = oserrors.advice(error)
+    return {**result, "advice": advice} if advice else result
+
+
+def _answer(number: int, result: dict[str, Any], seconds: float) -> tuple[dict[str, Any], bytes]:
+    """The result as it can be sent, and its frame."""
+    failure = _failure("")
+    for each in (outputs.bounded(result), outputs.shortened(result), failure):
+        try:
+            return each, message({"t": "result", "id": number, "result": each, "seconds": seconds})
+        except (BrokenWire, TypeError, ValueError) as error:
+            failure["msg"] = f"the result can't be sent: {error}"
+            failure["changed"] = bool(result.get("changed"))
+    raise AssertionError("a plain failure can be sent")
 
 
 def _restore(environment: dict[str, str | None]) -> None:
@@ -215,11 +229,6 @@ def _restore(environment: dict[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-def _os_error(error: OSError) -> str:
-    text = f"{error.strerror or error}"
-    return f"{text}: {error.filename}" if error.filename else text
 
 
 def main() -> None:

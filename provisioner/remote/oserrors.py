@@ -1,0 +1,32 @@
+"""Errors of the operating system in words, and what to do about them."""
+
+from __future__ import annotations
+
+import errno
+
+_ADVICE = {
+    errno.ENOSPC: "free space, or inodes, on that file system: df -h, df -i",
+    errno.EDQUOT: "free space, or raise the quota",
+    errno.EROFS: "that file system is mounted read-only: see dmesg and /etc/fstab, then remount it",
+    errno.EIO: "the disk or the network behind it fails: see dmesg",
+    errno.EACCES: "use become: true; for root, see the mount's options, or SELinux or AppArmor",
+    errno.EPERM: "use become: true; for root, see lsattr for a file that is immutable",
+    errno.ETXTBSY: "that program runs: stop it first",
+    errno.ENOMEM: "free memory, or use a larger machine",
+    errno.EMFILE: "raise the limit of open files: ulimit -n",
+}
+
+
+def explain(error: OSError) -> str:
+    """What went wrong, and with which file."""
+    text = f"{error.strerror or error}"
+    return f"{text}: {error.filename}" if error.filename else text
+
+
+def advice(error: BaseException | None) -> str:
+    """What to do about an error, or about the one that led to it; empty when nothing is known."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _ADVICE:
+            return _ADVICE[error.errno]
+        error = error.__context__
+    return ""
