@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from provisioner.engine import actions
 from provisioner.engine.events import TaskProgress, TaskStarted
 from provisioner.engine.host import HostState
 from provisioner.engine.ledger import Ledger, placed
 from provisioner.engine.outcome import Outcome
+from provisioner.engine.resume import HostMemory
 from provisioner.engine.setting import Setting
 from provisioner.playbook.model import Task
 from provisioner.playbook.scope import Scope
@@ -20,10 +22,21 @@ _sequences = itertools.count()
 
 
 class Dispatcher:
-    """One per strand: what it sends after a failure belongs to a new sequence."""
+    """One per strand: what it sends after a failure belongs to a new sequence.
 
-    def __init__(self, setting: Setting, host: HostState, ledger: Ledger) -> None:
+    What `memory` knows to be done is not sent.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        host: HostState,
+        ledger: Ledger,
+        memory: HostMemory | None = None,
+    ) -> None:
         self.setting, self.host, self.ledger = setting, host, ledger
+        # where other controllers work, too, what was done may be undone
+        self._memory = None if host.name in setting.pool.shared else memory
         self._used: Conversation | None = None
         self._sequence = next(_sequences)
 
@@ -55,8 +68,17 @@ class Dispatcher:
                 TaskProgress(self.host.name, task.name, done, total, label)
             ),
         )
+        known = self._known_result(outcome, operation)
+        if known is not None:
+            return outcome.end(known)
         outcome.receive = call.receive
         outcome.future = conversation.submit(operation)
+
+    def _known_result(self, outcome: Outcome, operation: Operation) -> dict[str, Any] | None:
+        """The result of an operation that an earlier run has proven done."""
+        if self._memory is None:
+            return None
+        return self._memory.ask(outcome, operation, self.ledger.handlers, self.setting.play.name)
 
     def place(self, outcome: Outcome, templar: Templar) -> tuple[Target, str | None]:
         """The host and the user that the task runs as; the login user is None."""

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from provisioner.engine.actions import LOCAL
 from provisioner.engine.events import TaskFinished
 from provisioner.engine.host import HostState
 from provisioner.engine.judge import fail, judge, reason, register_secrets, shown
 from provisioner.engine.outcome import Outcome, overall
+from provisioner.engine.resume import HostMemory
 from provisioner.engine.setting import Failed, Setting, Stopped
 from provisioner.playbook.model import Task
 from provisioner.playbook.templating import TemplateFailed
 from provisioner.ssh.connect import Unreachable
 from provisioner.ssh.conversation import Dropped
-
-if TYPE_CHECKING:
-    from provisioner.engine.resume import HostMemory
 
 
 class Ledger:
@@ -96,7 +93,8 @@ class Ledger:
         if outcome.status == "failed" and self.rescuers:
             outcome.status = "rescued"
         if self.memory:
-            self.notified |= self.memory.ended(outcome, self)
+            play = self.setting.play.name
+            self.notified |= self.memory.ended(outcome, self.handlers, play)
         self._tell(outcome)
         summary = self.host.summary
         if outcome.status == "failed" and not summary.reason:

@@ -14,20 +14,15 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from provisioner.engine import actions
-from provisioner.engine.dispatch import Dispatcher
 from provisioner.engine.host import HostState
-from provisioner.engine.ledger import Ledger
 from provisioner.engine.outcome import Outcome
-from provisioner.engine.setting import Setting
 from provisioner.playbook.model import Task
 from provisioner.playbook.modules import is_template
-from provisioner.playbook.templating import Templar
-from provisioner.ssh.conversation import Conversation, Operation, Reply
+from provisioner.ssh.conversation import Operation
 
 # They change nothing: a look from before is no look.
 LOOKS = actions.FACTS | {
@@ -88,8 +83,8 @@ class HostMemory:
 
     def ask(
         self, outcome: Outcome, operation: Operation, handlers: Sequence[Task], play: str
-    ) -> Reply | None:
-        """Called before an operation is sent: the reply that spares it, if it is done already."""
+    ) -> dict[str, Any] | None:
+        """Called before an operation is sent: the result that spares it, if it is done already."""
         if outcome in self._asked or not _may_be_left_out(outcome.task, operation, handlers):
             return None
         task = outcome.task
@@ -102,12 +97,11 @@ class HostMemory:
         if not known or not self._earlier:
             return None
         reason = f"done in run {self._earlier.id}"
-        return Reply({"changed": False, "skipped": True, "skip_reason": reason}, 0.0)
+        return {"changed": False, "skipped": True, "skip_reason": reason}
 
-    def ended(self, outcome: Outcome, ledger: Ledger) -> set[str]:
+    def ended(self, outcome: Outcome, handlers: Sequence[Task], play: str) -> set[str]:
         """Note how it ended; the names of handlers still to be run for what was done before."""
-        play = ledger.setting.play.name
-        if _is_handler(outcome.task, ledger.handlers):
+        if _is_handler(outcome.task, handlers):
             if _is_last_and_well(outcome):
                 self._note({"handled": self._handler(self._memory.key, outcome.task, play)})
             return set()
@@ -115,23 +109,25 @@ class HostMemory:
         owed: set[str] = set()
         status = outcome.status
         if known:
-            owed = self._owed(outcome, known, ledger)
+            owed = self._owed(outcome, known, handlers, play)
             status = "changed" if owed else "ok"
         if line and status in ("ok", "changed") and not _brought_values(outcome):
             self._note({**line, "status": status})
         return owed
 
-    def _owed(self, outcome: Outcome, known: tuple[int, str], ledger: Ledger) -> set[str]:
+    def _owed(
+        self, outcome: Outcome, known: tuple[int, str], handlers: Sequence[Task], play: str
+    ) -> set[str]:
         """Which of the handlers that it notified did not end well after it."""
         at, status = known
         assert self._earlier
         if status != "changed" or not outcome.task.notify:
             return set()
         names = set(outcome.task.notify)
-        key, play = self._memory.earlier_key, ledger.setting.play.name
+        key = self._memory.earlier_key
         return {
             name
-            for handler in ledger.handlers
+            for handler in handlers
             for name in names.intersection((*handler.names, *handler.listen))
             if self._earlier.handled.get(self._handler(key, handler, play), -1) < at
         }
@@ -141,43 +137,6 @@ class HostMemory:
 
     def _note(self, line: Line) -> None:
         self._memory.note({"host": self._host.name, **line})
-
-
-class Remembering(Dispatcher):
-    """A dispatcher that sends only what is not done already."""
-
-    def __init__(
-        self, setting: Setting, host: HostState, ledger: Ledger, memory: HostMemory
-    ) -> None:
-        super().__init__(setting, host, ledger)
-        self._memory = memory
-
-    def _conversation(self, outcome: Outcome, templar: Templar) -> tuple[Conversation, bool]:
-        conversation, exclusive = super()._conversation(outcome, templar)
-        sparing = _Sparing(conversation, lambda operation: self._ask(outcome, operation))
-        return cast(Conversation, sparing), exclusive
-
-    def _ask(self, outcome: Outcome, operation: Operation) -> Reply | None:
-        if self.host.name in self.setting.pool.shared:
-            return None  # where other controllers work, too, what was done may be undone
-        handlers, play = self.ledger.handlers, self.setting.play.name
-        return self._memory.ask(outcome, operation, handlers, play)
-
-
-@dataclass(frozen=True)
-class _Sparing:
-    """What a dispatcher uses of a conversation."""
-
-    conversation: Conversation
-    ask: Callable[[Operation], Reply | None]
-
-    def submit(self, operation: Operation) -> Future[Reply]:
-        reply = self.ask(operation)
-        if reply is None:
-            return self.conversation.submit(operation)
-        future: Future[Reply] = Future()
-        future.set_result(reply)
-        return future
 
 
 def _may_be_left_out(task: Task, operation: Operation, handlers: Sequence[Task]) -> bool:

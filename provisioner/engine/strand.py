@@ -14,7 +14,7 @@ from provisioner.engine.host import HostState
 from provisioner.engine.judge import fail, failure, with_result
 from provisioner.engine.ledger import Ledger
 from provisioner.engine.outcome import NO_ITEMS, SKIPPED, Group, LoopOutcome, Outcome
-from provisioner.engine.resume import HostMemory, Remembering
+from provisioner.engine.resume import HostMemory
 from provisioner.engine.setting import Failed, Setting, Stopped
 from provisioner.engine.together import CutOff, Shared
 from provisioner.errors import BadInput
@@ -40,9 +40,7 @@ class Strand:
         self.setting, self.host = setting, host
         self.play = setting.play
         self.ledger = Ledger(setting, host, memory)
-        self.dispatcher = Dispatcher(setting, host, self.ledger)
-        if memory:
-            self.dispatcher = Remembering(setting, host, self.ledger, memory)
+        self.dispatcher = Dispatcher(setting, host, self.ledger, memory)
         self._groups = itertools.count()
         self._occurrences: Counter[Task] = Counter()
 

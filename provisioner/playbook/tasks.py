@@ -27,7 +27,13 @@ UNSUPPORTED = frozenset(
     "port timeout vars_prompt gather_subset gather_timeout fact_path ignore_unreachable "
     "first_available_file break_when".split()
 )
-PREFIXES = ("ansible.builtin.", "ansible.legacy.", "ansible.posix.", "community.general.", "b9prov.")
+PREFIXES = (
+    "ansible.builtin.",
+    "ansible.legacy.",
+    "ansible.posix.",
+    "community.general.",
+    "b9prov.",
+)
 
 
 def task_from(mapping: MarkedDict, role: Role | None, outer: Task | None) -> Task:
