@@ -25,6 +25,10 @@ class BrokenWire(Exception):
     """The stream ended or holds something that is no frame."""
 
 
+class NoFrame(BrokenWire):
+    """It holds something that is no frame."""
+
+
 def message(content: dict[str, Any]) -> bytes:
     """The frame of a JSON message."""
     body = json.dumps(content, separators=(",", ":")).encode()
@@ -45,12 +49,12 @@ def read_frame(read: Callable[[int], bytes]) -> tuple[str, Any]:
     """
     length, kind = _HEADER.unpack(read(_HEADER.size))
     if length > MAX_FRAME or kind not in b"JB":
-        raise BrokenWire(_NO_FRAME)
+        raise NoFrame(_NO_FRAME)
     body = read(length)
     if kind == b"J":
         return "J", _object(body)
     if length < _BLOB_HEADER:
-        raise BrokenWire(_NO_FRAME)
+        raise NoFrame(_NO_FRAME)
     return "B", (body[:32], body[32:33] == b"\1", body[_BLOB_HEADER:])
 
 
@@ -58,9 +62,9 @@ def _object(body: bytes) -> dict[str, Any]:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
-        raise BrokenWire(_NO_FRAME) from None
+        raise NoFrame(_NO_FRAME) from None
     if not isinstance(content, dict):
-        raise BrokenWire(_NO_FRAME)
+        raise NoFrame(_NO_FRAME)
     return content
 
 

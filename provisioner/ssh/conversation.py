@@ -26,6 +26,7 @@ ALIVE_EVERY = 10.0  # seconds between signs of life
 SILENCE_LIMIT = 60.0  # seconds without a frame; the runner gives a sign of life every 10
 WINDOW = 64  # operations sent ahead of their results
 LOCK_PATH = "/run/b9prov/lock"
+_NOISE_KEPT = 2000  # bytes
 
 
 class Lost(Unreachable):
@@ -173,15 +174,18 @@ class Conversation:
 
     def _read_loop(self) -> None:
         read = frames.exact_reader(self._pipe.read)
+        noise = bytearray()
         try:
-            _skip_to_marker(read)
+            _skip_to_marker(read, noise)
             while True:
                 kind, content = frames.read_frame(read)
                 self._heard = time.monotonic()
                 if kind == "J":
                     self._handle(content)
+        except frames.NoFrame as error:
+            self._lose(self._diagnose(str(error)))
         except (frames.BrokenWire, OSError, EOFError, ValueError):
-            self._lose(self._diagnose())
+            self._lose(self._diagnose(noise.decode(errors="replace")))
         except Exception as error:
             # whatever it is, nobody must wait for what this thread would have read
             self._lose(Lost(f"the answer can't be handled: {type(error).__name__}: {error}", ""))
@@ -262,9 +266,9 @@ class Conversation:
             future.set_exception(self._lost)
         self._greeted.set()
 
-    def _diagnose(self) -> Unreachable:
-        """Why the stream ended, from what came on standard error."""
-        errors = self._pipe.errors().strip()
+    def _diagnose(self, said: str) -> Unreachable:
+        """Why the stream ended, from what came on standard error, or `said` before it did."""
+        errors = self._pipe.errors().strip() or said.strip()
         if self._greeted.is_set():
             return Lost(
                 "the connection was lost" + (f": {_last_line(errors)}" if errors else ""),
@@ -290,6 +294,16 @@ _SYMPTOMS = (
     ("not allowed to execute", "the user may not run python3 by sudo", _NO_SUDO),
     ("sudo: not found", "sudo is not installed", "install sudo, or log in as root"),
     ("sudo: command not found", "sudo is not installed", "install sudo, or log in as root"),
+    (
+        "must have a tty",
+        "sudo wants a terminal (requiretty)",
+        "write `Defaults:USER !requiretty` into a file in /etc/sudoers.d on the host",
+    ),
+    (
+        "assword has expired",
+        "the user's password on the host has expired",
+        "log in and change it, or let it never expire: chage -M -1 USER",
+    ),
     (
         "python3 is not installed",
         "python3 is not installed on the host",
@@ -320,7 +334,7 @@ _SHAPES: dict[str, dict[str, type | tuple[type, ...]]] = {
 def _refuse_malformed(content: dict[str, Any]) -> None:
     shape = _SHAPES.get(str(content.get("t")))
     if shape is None or not all(isinstance(content.get(key), kind) for key, kind in shape.items()):
-        raise frames.BrokenWire("a message that no runner sends")
+        raise frames.NoFrame("a message came that no runner sends")
 
 
 def _last_line(text: str) -> str:
@@ -328,8 +342,9 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _skip_to_marker(read: Callable[[int], bytes]) -> None:
-    """Pass over what a login shell may print before the runner starts."""
-    seen = b""
-    while not seen.endswith(frames.MARKER):
-        seen = (seen + read(1))[-len(frames.MARKER) :]
+def _skip_to_marker(read: Callable[[int], bytes], noise: bytearray) -> None:
+    """Pass over what a login shell may print before the runner starts; `noise` keeps its end."""
+    while not noise.endswith(frames.MARKER):
+        noise += read(1)
+        del noise[:-_NOISE_KEPT]
+    noise.clear()
