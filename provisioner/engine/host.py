@@ -47,7 +47,7 @@ class HostState:
         scope = self.vars.scope(
             loop,
             {name: value for include in around for name, value in include.vars.items()},
-            (task.vars, *own, play.role_vars, play.vars),
+            (task.vars, *own, play.role_vars, self.vars.play_files, play.vars),
             (role.defaults, play.role_defaults) if role else (play.role_defaults,),
         )
         if role is None:

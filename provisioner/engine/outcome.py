@@ -103,7 +103,7 @@ class LoopOutcome(Later):
 
 def overall(statuses: list[str]) -> str:
     """The status that counts for a task: of its only run, or of all items of its loop."""
-    for status in ("failed", "rescued", "changed", "ignored", "ok"):
+    for status in ("failed", "rescued", "ignored", "changed", "ok"):
         if status in statuses:
             return status
     return "skipped"

@@ -251,7 +251,7 @@ class Run:
             host.vars.magic["playbook_dir"] = str(play.directory)
             host.vars.magic["ansible_play_name"] = play.name
             host.vars.magic["ansible_play_hosts"] = list(names)
-            host.vars.magic["ansible_play_hosts_all"] = list(names)
+            host.vars.magic["ansible_play_hosts_all"] = [each.name for each in self.hosts_of(play)]
         parts = batches(play.serial, hosts)
         for number, batch in enumerate(parts):
             self._batch(play, batch)

@@ -10,6 +10,7 @@ from typing import Any
 
 from provisioner.engine import actions, links, meta
 from provisioner.engine.dispatch import Dispatcher
+from provisioner.engine.evaluate import if_possible, label, loop_variables, with_flags
 from provisioner.engine.host import HostState
 from provisioner.engine.judge import fail, failure, with_result
 from provisioner.engine.ledger import Ledger
@@ -17,12 +18,15 @@ from provisioner.engine.outcome import NO_ITEMS, SKIPPED, Group, LoopOutcome, Ou
 from provisioner.engine.resume import HostMemory
 from provisioner.engine.setting import Failed, Setting, Stopped
 from provisioner.engine.together import CutOff, Shared
-from provisioner.errors import BadInput
+from provisioner.errors import BadInput, Source
 from provisioner.playbook.model import Block, Include, Step, Task
-from provisioner.playbook.modules import is_template
+from provisioner.playbook.reading import variables_in
 from provisioner.playbook.scope import Later, Scope
 from provisioner.playbook.templating import Templar, TemplateFailed
 from provisioner.ssh.conversation import Unsendable
+
+# what the play itself reads is told as if a task did it
+NO_TASK = Task("", "vars_files", {}, Source(""))
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Strand:
     def run(self) -> None:
         """All steps, then the handlers that were notified."""
         try:
+            self._read_vars_files()
             self._steps(self.play.steps, Around())
             self._flush_handlers()
         except meta.EndHost:
@@ -54,6 +59,20 @@ class Strand:
         except BaseException:
             self.ledger.abandon()
             raise
+
+    def _read_vars_files(self) -> None:
+        """The play's files of variables whose names depend on the host."""
+        self.host.vars.play_files = {}
+        for name in self.play.vars_files:
+            where = replace(NO_TASK, name=f"vars_files: {name}", where=self.play.where)
+            scope = self.host.scope(self.play, where, {})
+            try:
+                file = str(self._templar(where).value(name, scope))
+                self.host.vars.play_files |= variables_in(self.play.directory / file)
+            except (TemplateFailed, BadInput) as error:
+                outcome = Outcome(where, scope, self.ledger.settle_until, self._group())
+                self._end_here(outcome, failure(error))
+                self.ledger.settle_all()
 
     def _steps(self, steps: Iterable[Step], around: Around) -> None:
         for step in steps:
@@ -199,7 +218,7 @@ class Strand:
         templar = self._templar(task)
         outcome = Outcome(task, scope, self.ledger.settle_until, group, loop=loop)
         try:
-            outcome.item = _label(task, templar, scope, loop) if loop else None
+            outcome.item = label(task, templar, scope, loop) if loop else None
             if not templar.all(task.when, scope):
                 self._end_here(outcome, dict(SKIPPED))
                 return None, inner, group
@@ -238,7 +257,7 @@ class Strand:
         if not items:
             self._end_here(outcome, dict(NO_ITEMS))
             return None
-        return [_loop_variables(task, items, index) for index in range(len(items))]
+        return [loop_variables(task, items, index) for index in range(len(items))]
 
     def _items(self, task: Task, scope: Scope) -> list[Any]:
         items = self._templar(task).value(task.loop, scope)
@@ -261,12 +280,12 @@ class Strand:
     ) -> Outcome:
         """Evaluate and send one task or loop item; or end it here when no host is needed."""
         templar = self._templar(task)
-        task = replace(task, name=_if_possible(task.name, templar, scope))
+        task = replace(task, name=if_possible(task.name, templar, scope))
         outcome = Outcome(task, scope, self.ledger.settle_until, group, loop=loop or {})
         try:
             if loop:
-                outcome.item = _label(task, templar, scope, loop)
-            outcome.task = task = _with_flags(task, templar, scope)
+                outcome.item = label(task, templar, scope, loop)
+            outcome.task = task = with_flags(task, templar, scope)
             if not templar.all(task.when, scope):
                 self._end_here(outcome, dict(SKIPPED))
             elif task.module in actions.LOCAL:
@@ -343,52 +362,5 @@ class Strand:
         return self.setting.templar_for(task)
 
 
-def _with_flags(task: Task, templar: Templar, scope: Scope) -> Task:
-    """The task with its flags evaluated, where they are expressions."""
-    given: dict[str, Any] = {
-        name: templar.condition(flag, scope)
-        for name in ("become", "ignore_errors", "no_log", "check_mode", "diff")
-        if isinstance(flag := getattr(task, name), str)
-    }
-    return replace(task, **given) if given else task
-
-
 def _ended(value: Any) -> Any:
     return value.value() if isinstance(value, Later) else value
-
-
-def _loop_variables(task: Task, items: list[Any], index: int) -> dict[str, Any]:
-    variables = {task.loop_var: items[index]}
-    if task.index_var:
-        variables[task.index_var] = index
-    if task.extended:
-        last = len(items) - 1
-        variables["ansible_loop"] = {
-            "allitems": items,
-            "index": index + 1,
-            "index0": index,
-            "revindex": last - index + 1,
-            "revindex0": last - index,
-            "first": index == 0,
-            "last": index == last,
-            "length": len(items),
-            **({"previtem": items[index - 1]} if index else {}),
-            **({"nextitem": items[index + 1]} if index < last else {}),
-        }
-    return variables
-
-
-def _label(task: Task, templar: Templar, scope: Scope, loop: dict[str, Any]) -> str:
-    if task.loop_label is None:
-        return str(loop[task.loop_var])
-    return _if_possible(task.loop_label, templar, scope)
-
-
-def _if_possible(text: str, templar: Templar, scope: Scope) -> str:
-    """A name or label, evaluated where that is possible."""
-    if not is_template(text):
-        return text
-    try:
-        return str(templar.value(text, scope))
-    except TemplateFailed:
-        return text

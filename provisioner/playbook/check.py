@@ -67,6 +67,8 @@ class Everything(set[str]):
 
 def _is_open(play: Play) -> bool:
     """Whether the play has tasks or variables in files that are chosen on the way."""
+    if play.vars_files:
+        return True
     modules = ("include_tasks", "include_role", "include_vars", "getent")
     return any(
         (task.module in modules and is_template(task.arguments))

@@ -28,15 +28,34 @@ def to_bool(value: Any) -> bool:
     return value if isinstance(value, bool) else str(value).strip().lower() in TRUE
 
 
-def combine(first: Mapping[Any, Any], *others: Mapping[Any, Any], recursive: bool = False) -> Any:
+def combine(
+    first: Mapping[Any, Any],
+    *others: Mapping[Any, Any],
+    recursive: bool = False,
+    list_merge: str = "replace",
+) -> Any:
+    if list_merge not in _LIST_MERGES:
+        raise FilterFailed(f"combine: list_merge can't be {list_merge!r}")
     merged = dict(first)
     for other in others:
         for key, value in other.items():
-            both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-            merged[key] = (
-                combine(merged[key], value, recursive=True) if recursive and both else value
-            )
+            old = merged.get(key)
+            if recursive and isinstance(value, Mapping) and isinstance(old, Mapping):
+                value = combine(old, value, recursive=True, list_merge=list_merge)
+            elif isinstance(value, list) and isinstance(old, list):
+                value = _LIST_MERGES[list_merge](old, value)
+            merged[key] = value
     return merged
+
+
+_LIST_MERGES: dict[str, Callable[[list[Any], list[Any]], list[Any]]] = {
+    "replace": lambda old, new: new,
+    "keep": lambda old, new: old,
+    "append": lambda old, new: old + new,
+    "prepend": lambda old, new: new + old,
+    "append_rp": lambda old, new: [item for item in old if item not in new] + new,
+    "prepend_rp": lambda old, new: new + [item for item in old if item not in new],
+}
 
 
 def regex_replace(
@@ -59,7 +78,7 @@ def regex_search(
         return None
     if not groups:
         return found.group()
-    keys = [group.lstrip("\\") if group[0] == "\\" else group[3:-1] for group in groups]
+    keys = [group[3:-1] if group.startswith("\\g<") else group.lstrip("\\") for group in groups]
     return [found.group(int(key) if key.isdigit() else key) for key in keys]
 
 

@@ -135,7 +135,8 @@ class Play:
 
     `role_vars` and `role_defaults` are those of all its roles, which every task of it sees.
     `serial` are the sizes of batches, as numbers of hosts or percentages; `max_fail_percentage` is
-    that of failed hosts beyond which a batch is given up, None for no bound.
+    that of failed hosts beyond which a batch is given up, None for no bound. `vars_files` are those
+    whose names are expressions; what the others hold is among `vars`.
     """
 
     name: str
@@ -150,6 +151,7 @@ class Play:
     environment: tuple[Any, ...] = ()
     become: bool = False
     become_user: str = "root"
+    vars_files: tuple[str, ...] = ()
     serial: tuple[int | str, ...] = ()
     max_fail_percentage: float | None = None
     any_errors_fatal: bool = False

@@ -55,16 +55,20 @@ class PlayLoader:
             environment=own.environment,
             become=_fixed(entry, own),
             become_user=own.become_user or "root",
+            vars_files=tuple(
+                name for name in list_in(entry, "vars_files") if modules.is_template(name)
+            ),
             **_together(entry),
         )
 
     def _vars_files(self, entry: MarkedDict) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for name in list_in(entry, "vars_files"):
-            if not isinstance(name, str) or modules.is_template(name):
+            if not isinstance(name, str):
                 where = entry.where("vars_files")
                 raise BadInput.of("vars_files must be a list of file names", where)
-            merged.update(variables_in(self.path.parent / name))
+            if not modules.is_template(name):
+                merged.update(variables_in(self.path.parent / name))
         return merged
 
 

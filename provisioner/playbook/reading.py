@@ -67,7 +67,8 @@ def role_variables(directory: Path, name: str = "main") -> dict[str, Any]:
 
 def vars_file(name: str, role: Role | None, search: Sequence[Path]) -> Path | None:
     """The file that `include_vars` names: of the role's `vars`, or in `search`."""
-    folders = [role.path / "vars", *search] if role else search
+    own = [role.path / "vars"] if role else []
+    folders = [*own, *(folder / "vars" for folder in search), *search]
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 

@@ -67,8 +67,8 @@ class Scope:
 class HostVars:
     """What is known of one host during a run.
 
-    `settings` come from the inventory; `facts`, `results` (set_fact, register) and `files`
-    (include_vars) from the run.
+    `settings` come from the inventory; `facts`, `results` (set_fact, register), `files`
+    (include_vars) and `play_files` (the play's vars_files) from the run.
     """
 
     name: str
@@ -77,6 +77,7 @@ class HostVars:
     facts: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Any] = field(default_factory=dict)
+    play_files: dict[str, Any] = field(default_factory=dict)
     magic: dict[str, Any] = field(default_factory=dict)
 
     def scope(

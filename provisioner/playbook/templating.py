@@ -61,6 +61,10 @@ def without_omitted(value: Any) -> Any:
     return value
 
 
+class _Undefined(jinja2.ChainableUndefined, jinja2.StrictUndefined):
+    """What is within something undefined is undefined as well; any use of it is an error."""
+
+
 class _LazyContext(Context):
     """Looks variables up in the Scope only when they are used, which may wait for a host."""
 
@@ -91,7 +95,7 @@ class Templar:
     def __init__(self, search: list[Path]) -> None:
         self.search = search
         options: dict[str, Any] = {
-            "undefined": jinja2.StrictUndefined,
+            "undefined": _Undefined,
             "keep_trailing_newline": True,
             "trim_blocks": True,
         }
@@ -112,19 +116,21 @@ class Templar:
         return environment
 
     @jinja2.pass_context
-    def _lookup(self, context: Context, kind: str, name: str, errors: str = "strict") -> Any:
+    def _lookup(
+        self, context: Context, kind: str, name: str, errors: str = "strict", default: str = ""
+    ) -> Any:
         """`lookup('env' | 'file' | 'template', name)`; with errors='ignore' None when it fails."""
         try:
-            return self._looked_up(context, kind, name)
+            return self._looked_up(context, kind, name, default)
         except (filters.FilterFailed, TemplateFailed):
             if errors == "ignore":
                 return None
             raise
 
-    def _looked_up(self, context: Context, kind: str, name: str) -> Any:
+    def _looked_up(self, context: Context, kind: str, name: str, default: str) -> Any:
         kind = kind.removeprefix("ansible.builtin.")
         if kind == "env":
-            return os.environ.get(name, "")
+            return os.environ.get(name, default)
         if kind == "file":
             return filters.lookup_file(name, self.search)
         if kind == "template":

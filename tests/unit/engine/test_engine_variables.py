@@ -245,3 +245,20 @@ def test_templates_are_files_of_the_role_and_say_where_they_are_wrong(bench: Wor
     )
     assert (bench.folder / "a").read_text() == "1 x\n2 x\n"
     assert record.result("bad")["msg"].startswith("b.j2:2: ")
+
+
+def test_files_of_variables_by_host(bench: Workbench) -> None:
+    for host in ("w1", "w2"):
+        bench.write(f"vars/{host}.yaml", f"word: of {host}\n")
+    record = bench.run(
+        """
+        - hosts: workers
+          vars: {word: play}
+          vars_files: ["vars/{{ inventory_hostname }}.yaml"]
+          tasks:
+            - {name: says, debug: {msg: "{{ word }} {{ none.at.all | default('deep') }}"}}
+        """,
+        hosts=("w1", "w2", "w3"),
+    )
+    assert [record.message("says", host) for host in ("w1", "w2")] == ["of w1 deep", "of w2 deep"]
+    assert "no such file" in record.summary("w3").reason
