@@ -11,12 +11,12 @@ APT_PACKAGES_REAL := etcd-server gcc libc6-dev g++
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 MIN_GO := 1.24
 
-.PHONY: demo test setup setup-apt setup-real lint unit contract hosts real bench clean
+.PHONY: demo test setup setup-apt setup-real lint unit contract hosts real oracle bench clean
 
 demo: setup
 	$(SUDO) $(VENV)/bin/b9prov demo
 
-test: setup setup-real lint unit contract hosts real
+test: setup setup-real lint unit contract hosts real oracle
 
 setup: setup-apt $(VENV)/.installed
 
@@ -56,6 +56,9 @@ hosts: setup
 
 real: setup setup-real
 	$(SUDO) $(VENV)/bin/pytest -q tests/real
+
+oracle: setup
+	$(SUDO) $(VENV)/bin/pytest -q tests/oracle
 
 bench: setup
 	$(SUDO) $(VENV)/bin/python -m benchmarks $(BENCH)
