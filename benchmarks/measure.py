@@ -48,12 +48,13 @@ with open(sys.argv[1], "w") as file:
 
 
 def command(argv: list[str], log: Path, environment: dict[str, str] | None = None) -> Sample:
-    """Run a command; SystemExit with its last words when it fails."""
+    """Run a command in the folder of its log; SystemExit with its last words when it fails."""
     figures = log.with_suffix(".json")
     with log.open("w") as output:
         subprocess.run(
             [sys.executable, "-I", "-S", "-c", _MEASURE, str(figures), *argv],
             stdout=output,
+            cwd=log.parent,
             env={**os.environ, **(environment or {})},
             check=True,
         )

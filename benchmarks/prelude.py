@@ -75,7 +75,10 @@ def write(path, content, mode=None, owner=None, group=None, force=True, validate
         fresh.write_bytes(data)
         if validate:
             run([word.replace("%s", str(fresh)) for word in validate.split()])
-        attributes(fresh, mode, owner, group)
+        if file.exists():
+            shutil.copymode(file, fresh)
+            os.chown(fresh, file.stat().st_uid, file.stat().st_gid)
+        attributes(fresh, mode or (None if file.exists() else "0644"), owner, group)
         fresh.replace(file)
         CHANGED.add(path)
     else:

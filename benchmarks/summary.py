@@ -156,7 +156,7 @@ def judged(figures: dict[str, float]) -> list[tuple[Aim, float, bool]]:
 
 def table(figures: dict[str, float]) -> list[str]:
     """Lines with every aim and its figure."""
-    lines = ["", f"{'':66}{'aim':>10}{'figure':>10}"]
+    lines = ["", f"{'':76}{'aim':>10}{'figure':>10}"]
     for aim, value, held in judged(figures):
-        lines.append(f"{aim.text:66}{aim.limit:>10}{value:>10g}{'' if held else '  MISSED'}")
+        lines.append(f"{aim.text:76}{aim.limit:>10}{value:>10g}{'' if held else '  MISSED'}")
     return lines

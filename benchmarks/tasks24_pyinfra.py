@@ -11,6 +11,7 @@ config.SUDO = True
 TEMPLATES = Path(__file__).parent / "templates"
 ETC, UNITS, LIB = "/etc/bench", "/etc/systemd/system", "/usr/local/lib/bench"
 NAMES = ["bench-a", "bench-b", "bench-c"]
+BLOCKS = {"trim_blocks": True}  # as Ansible has them
 VALUES = {"units": NAMES, "listen": "127.0.0.1", "pool": "bench"}
 
 server.user(user="bench", system=True, shell="/usr/sbin/nologin", home="/nonexistent",
@@ -29,7 +30,8 @@ for source, place, mode in (
     ("unit-b.service", f"{UNITS}/bench-b.service", "644"),
     ("unit-c.service", f"{UNITS}/bench-c.service", "644"),
 ):
-    files.template(src=str(TEMPLATES / f"{source}.j2"), dest=place, mode=mode, **VALUES)
+    template = str(TEMPLATES / f"{source}.j2")
+    files.template(src=template, dest=place, mode=mode, jinja_env_kwargs=BLOCKS, **VALUES)
 
 for place, content in (
     (f"{ETC}/pool", "bench\n"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 from collections import deque
 
 Address = tuple[str, int]
@@ -66,7 +67,8 @@ class End(asyncio.Protocol):
         while self.under_way and self.under_way[0][0] <= now:
             item = self.under_way.popleft()[1]
             if item is None:
-                there.write_eof()
+                with contextlib.suppress(OSError):  # it may have just gone
+                    there.write_eof()
             else:
                 there.write(item)
 
