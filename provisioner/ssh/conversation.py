@@ -27,6 +27,7 @@ SILENCE_LIMIT = 60.0  # seconds without a frame; the runner gives a sign of life
 WINDOW = 64  # operations sent ahead of their results
 LOCK_PATH = "/run/b9prov/lock"
 _NOISE_KEPT = 2000  # bytes
+_PIECE = 1 << 16  # bytes
 
 
 class Lost(Unreachable):
@@ -173,10 +174,10 @@ class Conversation:
             self._pipe.write(data)
 
     def _read_loop(self) -> None:
-        read = frames.exact_reader(self._pipe.read)
         noise = bytearray()
         try:
-            _skip_to_marker(read, noise)
+            behind = _skip_to_marker(self._pipe.read, noise)
+            read = frames.exact_reader(_after(behind, self._pipe.read))
             while True:
                 kind, content = frames.read_frame(read)
                 self._heard = time.monotonic()
@@ -342,9 +343,23 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _skip_to_marker(read: Callable[[int], bytes], noise: bytearray) -> None:
-    """Pass over what a login shell may print before the runner starts; `noise` keeps its end."""
-    while not noise.endswith(frames.MARKER):
-        noise += read(1)
+def _skip_to_marker(read_some: Callable[[int], bytes], noise: bytearray) -> bytes:
+    """Pass over what a login shell may print before the runner starts; what came behind the marker.
+
+    The end of what was passed over is in `noise` when the stream ends before the runner starts.
+    """
+    while frames.MARKER not in noise:
         del noise[:-_NOISE_KEPT]
+        piece = read_some(_PIECE)
+        if not piece:
+            raise frames.BrokenWire("the stream ended")
+        noise += piece
+    behind = noise.partition(frames.MARKER)[2]
     noise.clear()
+    return bytes(behind)
+
+
+def _after(first: bytes, read_some: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    """Reads `first` before what `read_some` has."""
+    buffer = io.BytesIO(first)
+    return lambda count: buffer.read(count) or read_some(count)
