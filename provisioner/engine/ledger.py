@@ -73,13 +73,12 @@ class Ledger:
     def due_handlers(self, done: Sequence[Task]) -> list[Task]:
         """The handlers that were notified and are not done; of one name the last counts."""
         last = {name: handler for handler in self.handlers for name in handler.names}
-        by_name = {handler for name, handler in last.items() if name in self.notified}
-        return [
-            handler
-            for handler in self.handlers
-            if (handler in by_name or self.notified.intersection(handler.listen))
-            and handler not in done
-        ]
+        due = {handler for name, handler in last.items() if name in self.notified}
+        listening = [h for h in self.handlers if self.notified.intersection(h.listen)]
+        # those without a name are called as their module
+        due |= set({h.name: h for h in listening if h.name != h.module}.values())
+        due |= {h for h in listening if h.name == h.module}
+        return [handler for handler in self.handlers if handler in due and handler not in done]
 
     def _finish(self, outcome: Outcome) -> None:
         """Wait for the result, tell of it; a failure stops the host once all items have ended."""

@@ -213,7 +213,7 @@ class Strand:
     ) -> tuple[tuple[Step, ...] | None, Around, Group]:
         """What an include brings in, for one item of its loop; None when it is skipped."""
         task, group = include.task, self._group()
-        inner = Around((*around.includes, task), {**around.loop, **loop})
+        inner = Around((*around.includes, include.inside), {**around.loop, **loop})
         scope = self.host.scope(self.play, task, inner.loop, around.includes)
         templar = self._templar(task)
         outcome = Outcome(task, scope, self.ledger.settle_until, group, loop=loop)

@@ -95,12 +95,14 @@ class Included:
 class Include:
     """Steps of a file or role that are chosen, and repeated, on the way through the play.
 
-    `task` has the include's own keywords; its `vars` are seen by all that it brings in. `fixed` is
+    `task` is the include itself, as a task; `inside` is what those that it brings in see of it: its
+    own `vars`, loop and conditions, which are stronger than theirs. `fixed` is
     what it brings in where that is known beforehand; else `load` reads it, by the evaluated
     arguments, and raises BadInput.
     """
 
     task: Task
+    inside: Task
     load: Callable[[Mapping[str, Any]], Included]
     fixed: Included | None = None
 
@@ -118,7 +120,7 @@ def walk(steps: Iterable[Step], around: tuple[Task, ...] = ()) -> Iterator[Reach
         else:
             yield Reached(step.task, around)
             if step.fixed:
-                yield from walk(step.fixed.steps, (*around, step.task))
+                yield from walk(step.fixed.steps, (*around, step.inside))
 
 
 @dataclass(frozen=True)

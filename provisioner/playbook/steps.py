@@ -183,9 +183,9 @@ class StepLoader:
             return loader._included(evaluated, entry, inner)
 
         if modules.is_template(arguments):
-            return Include(task, load)
+            return Include(task, own, load)
         fixed = self._included(arguments, entry, inner)
-        return Include(task, load, replace(fixed, handlers=()))
+        return Include(task, own, load, replace(fixed, handlers=()))
 
     def _included(self, options: Mapping[str, Any], entry: MarkedDict, inner: Here) -> Included:
         """What an include with these arguments brings in."""

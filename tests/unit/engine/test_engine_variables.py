@@ -262,3 +262,26 @@ def test_files_of_variables_by_host(bench: Workbench) -> None:
     )
     assert [record.message("says", host) for host in ("w1", "w2")] == ["of w1 deep", "of w2 deep"]
     assert "no such file" in record.summary("w3").reason
+
+
+def test_variables_of_a_block_around_an_include_are_weaker_than_those_inside(
+    bench: Workbench,
+) -> None:
+    bench.write("read.yaml", "- {name: says, debug: {msg: '{{ a }} {{ b }}'}, vars: {a: task}}")
+    record = bench.run(
+        """
+        - vars: {a: block, b: block}
+          block:
+            - {include_tasks: read.yaml, vars: {b: include}}
+        """
+    )
+    assert record.message("says") == "task include"
+
+
+def test_a_handler_of_a_role_that_is_used_twice_listens_once(bench: Workbench) -> None:
+    bench.write("roles/web/tasks/main.yaml", "- {command: 'true', notify: a topic}")
+    bench.write(
+        "roles/web/handlers/main.yaml", "- {name: tell, listen: a topic, debug: {msg: '{{ n }}'}}"
+    )
+    record = bench.run("- {hosts: workers, roles: [{role: web, n: 1}, {role: web, n: 2}]}")
+    assert [event.result["msg"] for event in record.tasks if event.task == "tell"] == [2]
