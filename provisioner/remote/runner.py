@@ -137,7 +137,7 @@ class Runner:
         number = operation["id"]
         self.send(t="start", id=number)
         started = time.monotonic()
-        result = self._locked_call(operation)
+        result = _advised(self._locked_call(operation), operation)
         result, data = _answer(number, result, time.monotonic() - started)
         if result.get("failed") and operation.get("on_failure", "stop") == "stop":
             self.failed[operation["sequence"]] = operation.get("group")
@@ -208,6 +208,16 @@ class Runner:
 def _failure(msg: str, error: BaseException | None = None) -> dict[str, Any]:
     result = {"failed": True, "changed": False, "msg": msg}
     advice = oserrors.advice(error)
+    return {**result, "advice": advice} if advice else result
+
+
+def _advised(result: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    """A failure of which the module knows no way out gets one that the disks suggest."""
+    if not result.get("failed") or result.get("advice"):
+        return result
+    arguments = operation.get("args")
+    named = arguments if isinstance(arguments, dict) else {}
+    advice = oserrors.advice_on_disks(named.get(key) for key in ("dest", "path", "chdir"))
     return {**result, "advice": advice} if advice else result
 
 
