@@ -188,7 +188,7 @@ def test_a_runner_that_is_killed_in_mid_task(
 ) -> None:
     worker = bare.lab.host("w1")
     tasks = (
-        f"{GREET}\n- {{name: long, command: sleep 5}}\n- {{name: after, command: touch /root/on}}"
+        f"{GREET}\n- {{name: long, command: sleep 5}}\n- {{name: after, command: touch /opt/on}}"
     )
     run = start(tasks)
     run.wait_for("task_started", host="w1", task="long")
@@ -196,10 +196,10 @@ def test_a_runner_that_is_killed_in_mid_task(
     ran = run.end(LIMIT_SECONDS)
     assert_w1_alone_failed(ran, "the connection was lost", "run the same command again")
     assert ran.of("task_finished", host="w1", task="greet", status="changed")
-    assert not worker.path("/root/on").exists()
+    assert not worker.path("/opt/on").exists()
     # the lock went with it, although what it began still sleeps
-    assert_all_well(play("- {name: after, command: touch /root/on}", "--lock-wait", "0"))
-    sh(worker, "rm /root/on")
+    assert_all_well(play("- {name: after, command: touch /opt/on}", "--lock-wait", "0"))
+    sh(worker, "rm /opt/on")
 
 
 TOO_MUCH = """
@@ -238,11 +238,11 @@ def test_commands_that_say_100_megabytes(start: Callable[..., Running]) -> None:
 
 NO_TEXT = """
 - {name: bytes, shell: "printf 'a\\\\377\\\\200\\\\000z'; printf '\\\\377' >&2", register: said}
-- {name: made, shell: "touch /root/odd-$(printf '\\\\377')"}
-- {name: found, find: {paths: /root, patterns: "odd-*"}, register: files}
+- {name: made, shell: "touch /opt/odd-$(printf '\\\\377')"}
+- {name: found, find: {paths: /opt, patterns: "odd-*"}, register: files}
 - {name: gone, file: {path: "{{ item.path }}", state: absent}, loop: "{{ files.files }}"}
 - {name: shown, debug: {msg: "{{ said.stdout }} {{ files.files[0].path }}"}}
-- {name: kept, copy: {content: "{{ said.stdout }}", dest: /root/kept}}
+- {name: kept, copy: {content: "{{ said.stdout }}", dest: /opt/kept}}
 - {name: fails, shell: "printf 'bad \\\\377'; exit 1", failed_when: inventory_hostname == 'w1'}
 """
 
@@ -255,8 +255,8 @@ def test_output_and_names_that_are_no_utf8(
     assert ran.code == 1, tail(ran)
     assert "Traceback" not in ran.text
     for worker in bare.lab.worker_hosts:
-        assert worker.path("/root/kept").read_text().startswith("a\N{REPLACEMENT CHARACTER}")
-        assert not list(worker.path("/root").glob("odd-*"))
+        assert worker.path("/opt/kept").read_text().startswith("a\N{REPLACEMENT CHARACTER}")
+        assert not list(worker.path("/opt").glob("odd-*"))
     (tmp_path / "junit.xml").read_text(encoding="utf-8")
 
 
@@ -276,8 +276,8 @@ def test_a_clock_in_the_past(bare: Driver, play: Callable[..., Ran]) -> None:
 
 SCRIPTED = """
 - {name: script, script: hello.sh}
-- {name: large, copy: {src: large, dest: /root/large}}
-- {name: small, template: {src: small.j2, dest: /root/small}}
+- {name: large, copy: {src: large, dest: /opt/large}}
+- {name: small, template: {src: small.j2, dest: /opt/small}}
 """
 
 
@@ -297,7 +297,7 @@ def test_tmp_that_runs_no_programs(bare: Driver, play: Callable[..., Ran], tmp_p
 def test_a_root_that_is_read_only(bare: Driver, play: Callable[..., Ran]) -> None:
     worker = bare.lab.host("w1")
     tasks = "- {name: write, copy: {content: x, dest: /etc/x}}\n- {name: after, command: 'true'}"
-    folders = ("/etc", "/home", "/opt", "/root", "/srv", "/var")
+    folders = ("/etc", "/home", "/opt", "/srv", "/var")
     read_only = [f"mount --bind {each} {each}; mount -o remount,bind,ro {each}" for each in folders]
     with mounted(worker, *read_only, undo=f"umount {' '.join(folders)}"):
         ran = play(tasks)
@@ -317,7 +317,7 @@ FULL = """
 - {name: block, blockinfile: {path: /srv/kept, block: "{{ 'y' * 60000 }}"}, ignore_errors: true}
 - {name: replace, replace: {path: /srv/kept, regexp: k, replace: "{{ 'y' * 60000 }}"},
    ignore_errors: true}
-- {name: download, get_url: {url: "file:///root/large", dest: /srv/new}, ignore_errors: true}
+- {name: download, get_url: {url: "file:///opt/large", dest: /srv/new}, ignore_errors: true}
 - {name: archive, unarchive: {src: large.tar, dest: /srv}, ignore_errors: true}
 - {name: half an archive, file: {path: /srv/large, state: absent}}
 - {name: last, copy: {src: large, dest: /srv/new}}
@@ -332,7 +332,7 @@ def test_a_disk_that_is_full(bare: Driver, play: Callable[..., Ran], tmp_path: P
     with tarfile.open(tmp_path / "large.tar", "w") as archive:
         archive.add(tmp_path / "large", "large")
     for host in bare.lab.worker_hosts:
-        host.path("/root/large").write_bytes(os.urandom(200_000))
+        host.path("/opt/large").write_bytes(os.urandom(200_000))
         host.path("/srv/kept").write_text("kept as it was\n")
     small = "mount -t tmpfs -o size=32k tmpfs /srv; echo kept as it was >/srv/kept"
     with mounted(worker, small, undo="umount /srv"):

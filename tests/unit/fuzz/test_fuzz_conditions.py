@@ -57,7 +57,7 @@ def templar(tmp_path_factory: pytest.TempPathFactory) -> Templar:
     return Templar([tmp_path_factory.mktemp("templates")])
 
 
-@bounded(1000)
+@bounded(500)
 @given(text=texts)
 @example(text="(" * 150 + ")" * 150)
 @example(text="(" * 5000)
