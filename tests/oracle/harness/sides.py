@@ -122,9 +122,9 @@ class AnsibleCore(Side):
         super().__init__(hosts, folder)
 
     def environment(self) -> dict[str, str]:
-        """Nobody's own settings; pipelining, which is its fastest way."""
+        """Nobody's own settings; pipelining, which is its fastest way, and less busy waiting."""
         settings = self.folder / "ansible.cfg"
-        settings.touch()
+        settings.write_text("[defaults]\ninternal_poll_interval = 0.01\n")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "PYTHON"))}
         return {
             **kept,

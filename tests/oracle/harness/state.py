@@ -115,8 +115,12 @@ class Observer:
     def _mounts(self) -> State:
         text = Path(f"/proc/{self.inside.leader}/mounts").read_text()
         mounts = [line.split() for line in text.splitlines()]
-        # The overlay's options hold paths of this machine.
-        return {f"mount {m[1]}": f"{m[0]} {m[2]} {m[3]}" for m in mounts if m[2] != "overlay"}
+        return {
+            f"mount {where}": f"{what} {kind} {options}"
+            for what, where, kind, options, *_ in mounts
+            # The overlay's options hold paths of this machine; below /run systemd comes and goes.
+            if kind != "overlay" and not where.startswith("/run/")
+        }
 
     def _probed(self, probes: Sequence[str]) -> State:
         return {f"probe {probe}": self.inside.output(["sh", "-c", probe]) for probe in probes}
