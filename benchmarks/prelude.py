@@ -128,14 +128,18 @@ def artifact(url, sha256, dest, mode=None, unpack=False):
 def unit(name, files=()):
     """Have the unit enabled, and running with its current files."""
     file = "/etc/systemd/system/" + name + ".service"
-    shown = run(["systemctl", "show", name, "--property=ActiveState,UnitFileState"])
     stale = bool(CHANGED & {file, *files})
-    if stale:
+    asked = "--property=ActiveState,UnitFileState,NeedDaemonReload"
+    shown = run(["systemctl", "show", name, asked])
+    active = "ActiveState=active" in shown
+    if "NeedDaemonReload=yes" in shown:
         run(["systemctl", "daemon-reload"])
     if "UnitFileState=enabled" not in shown:
-        run(["systemctl", "enable", "--quiet", name])
-    if stale or "ActiveState=active" not in shown:
-        run(["systemctl", "restart" if "ActiveState=active" in shown else "start", name])
+        run(["systemctl", "enable", "--quiet", *([] if active else ["--now"]), name])
+    elif not active:
+        run(["systemctl", "start", name])
+    if active and stale:
+        run(["systemctl", "restart", name])
 
 
 def reload(name):
