@@ -8,6 +8,7 @@ MASK = "********"
 _MIN_LENGTH = 4  # masking shorter values would shred ordinary text
 _lock = threading.Lock()
 _known: set[str] = set()
+_longest_first: tuple[str, ...] = ()
 
 
 class Secret(str):
@@ -26,15 +27,15 @@ class Secret(str):
 def register(value: str) -> None:
     """Have `mask` hide every later occurrence of `value`, and of its lines when it has several."""
     parts = {value, *value.splitlines()} if "\n" in value else {value}
+    global _longest_first
     with _lock:
         _known.update(part for part in parts if len(part) >= _MIN_LENGTH)
+        _longest_first = tuple(sorted(_known, key=len, reverse=True))
 
 
 def mask(text: str) -> str:
     """`text` with every registered secret replaced. Everything shown or kept goes through this."""
-    with _lock:
-        known = sorted(_known, key=len, reverse=True)
-    for value in known:
+    for value in _longest_first:
         if value in text:
             text = text.replace(value, MASK)
     return text

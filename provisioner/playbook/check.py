@@ -108,9 +108,10 @@ class _TaskCheck:
         uses: list[tuple[str, Source]] = []
         for tree, where in self._trees():
             guarded |= _guarded(tree)
-            uses += [(name, where(line)) for name, line in _undeclared(tree)]
-            for what, line in self.templar.unknown_names(tree):
-                self.found.append(Problem(f"there is no {what}", where(line)))
+            unknown = list(self.templar.unknown_names(tree))
+            self.found += [Problem(f"there is no {what}", where(line)) for what, line in unknown]
+            if not unknown:  # else Jinja can't compile it, which the names may need
+                uses += [(name, where(line)) for name, line in _undeclared(tree)]
         loop = {name for each in (self.task, *self.around) for name in _loop_names(each)}
         known = {*guarded, *loop, *_GLOBALS, *_MAGIC}
         for name, place in uses:

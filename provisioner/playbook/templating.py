@@ -296,6 +296,7 @@ _VALUE_ERRORS = (
     AttributeError,
     LookupError,
     OSError,
+    RuntimeError,
     TypeError,
     ValueError,
     re.error,

@@ -37,6 +37,7 @@ HIDDEN = (WORD, "hunter2", str(NUMBER), "AAAAline-one-of-it", "BBBBline-two-of-i
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "_known", set())
+    monkeypatch.setattr(secrets, "_longest_first", ())
     for value in (WORD, str(NUMBER), BLOCK):
         secrets.register(value)
 
