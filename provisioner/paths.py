@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import platformdirs
@@ -9,6 +10,7 @@ import platformdirs
 _PACKAGE = Path(__file__).parent
 
 
+@functools.lru_cache
 def data_dir(kind: str) -> Path:
     """The shipped `playbooks` or `templates`: in the wheel's data, or in a source checkout."""
     installed = _PACKAGE / "data" / kind

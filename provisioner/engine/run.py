@@ -81,7 +81,7 @@ class Run:
         self.playbook, self.inventory, self.options = playbook, inventory, options
         self._sink, self._sink_lock = sink, threading.Lock()
         self._executor = executor
-        self._templars: dict[tuple[Path, ...], Templar] = {}
+        self._templars: dict[tuple[Path, Path | None], Templar] = {}
         self._interrupted = threading.Event()
         self._told_the_end = False
         self.chosen = self._choose()
@@ -334,10 +334,11 @@ class Run:
 
     def templar(self, play: Play, task: Task | None) -> Templar:
         """The templar that finds the files of a task."""
-        search = template_search(self.options.template_dirs, play, task)
-        if search not in self._templars:
-            self._templars[search] = Templar(list(search))
-        return self._templars[search]
+        place = (play.directory, task.role.path if task and task.role else None)
+        if place not in self._templars:
+            search = template_search(self.options.template_dirs, play, task)
+            self._templars[place] = Templar(list(search))
+        return self._templars[place]
 
     def _find_host(self, name: str) -> Host:
         if name == LOCALHOST:

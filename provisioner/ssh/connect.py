@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,7 +86,11 @@ def connect(target: Target, host_keys: str = "strict") -> Connection:
 
 
 def _connection(target: Target, family: tuple[str, ...]) -> Connection:
-    arguments: dict[str, Any] = {"banner_timeout": BANNER_TIMEOUT, "auth_timeout": AUTH_TIMEOUT}
+    arguments: dict[str, Any] = {
+        "banner_timeout": BANNER_TIMEOUT,
+        "auth_timeout": AUTH_TIMEOUT,
+        "transport_factory": _transport,
+    }
     if target.identity_file:
         arguments["key_filename"] = str(Path(target.identity_file).expanduser())
         arguments["look_for_keys"] = False
@@ -98,10 +103,24 @@ def _connection(target: Target, family: tuple[str, ...]) -> Connection:
         user=target.user,
         port=target.port,
         gateway=_jump(target),
-        config=Config(),
+        config=_config(),
         connect_timeout=target.connect_timeout,
         connect_kwargs=arguments,
     )
+
+
+def _transport(sock: Any, **options: Any) -> paramiko.Transport:
+    """A transport that prefers AES-GCM: without it paramiko compares a MAC per packet in Python."""
+    transport = paramiko.Transport(sock, **options)
+    security = transport.get_security_options()
+    security.ciphers = sorted(security.ciphers, key=lambda name: "gcm" not in name)
+    return transport
+
+
+@functools.lru_cache(maxsize=1)
+def _config() -> Config:
+    """Fabric's and OpenSSH's configuration, read once for all hosts."""
+    return Config()
 
 
 def _jump(target: Target) -> Connection | None:
