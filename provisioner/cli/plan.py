@@ -68,9 +68,16 @@ def make_plan(request: Request, out: Path, playbook: Path | None) -> tuple[Plan 
     asked = _asked(request, playbook)
     made = Plan(__version__, time.time(), asked, salt, forecast.digests, hosts)
     save_plan(out, made)
-    told = f"{number(made.changes, 'task')} on {number(len(hosts), 'host')} would change something"
-    say(f"{told}; to carry out the plan: {shlex.join(['b9prov', 'apply', str(out)])}")
+    say(_told(made, out))
     return made, code
+
+
+def _told(made: Plan, out: Path) -> str:
+    hosts = number(len(made.hosts), "host")
+    if not made.changes:
+        return f"nothing to do on {hosts}; {out} says so"
+    command = shlex.join(["b9prov", "apply", str(out)])
+    return f"{number(made.changes, 'task')} on {hosts} would change something; next: {command}"
 
 
 def _refuse(request: Request, out: Path) -> None:
