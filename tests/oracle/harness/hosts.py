@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness import caching_python
 from harness.packages import REPOSITORY
 from provisioner.lab import Host, LabError
 from provisioner.lab.rootfs import LOGIN
 
 PLACES = "/srv/oracle"
+PYTHON = "/usr/local/bin/caching-python"
 _STAGED = "/srv/needed"
 _SECONDS = 120.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -63,6 +65,11 @@ def prepare(host: Host, name: str, needed: Path, repository: Path) -> None:
     inside.run(["hostname", name])
     shutil.copytree(repository, host.path(REPOSITORY))
     host.path("/etc/apt/sources.list").write_text(f"deb [trusted=yes] file:{REPOSITORY} ./\n")
+    cache = host.path(caching_python.CACHE)
+    cache.mkdir()
+    cache.chmod(0o1777)
+    shutil.copy(Path(caching_python.__file__), host.path(PYTHON))
+    host.path(PYTHON).chmod(0o755)
     shutil.copytree(needed, host.path(_STAGED), ignore=shutil.ignore_patterns("partial", "lock"))
     # apt, because dpkg alone stumbles over what must be configured before something else.
     install = f"apt-get -qq -y --no-install-recommends install {_STAGED}/*.deb"

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from harness.hosts import Inside
+from harness.hosts import PYTHON, Inside
 from provisioner.lab import Host
 from provisioner.lab.rootfs import LOGIN
 
@@ -144,7 +144,7 @@ class AnsibleCore(Side):
         common = {
             "ansible_connection": "lab",
             "ansible_user": LOGIN,
-            "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_python_interpreter": PYTHON,
             "region": "north",
         }
         leaders = {name: inside.leader for name, inside in self.inside.items()}
