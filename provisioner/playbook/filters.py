@@ -29,13 +29,15 @@ def to_bool(value: Any) -> bool:
 
 
 def combine(
-    first: Mapping[Any, Any],
+    first: Mapping[Any, Any] | list[Mapping[Any, Any]],
     *others: Mapping[Any, Any],
     recursive: bool = False,
     list_merge: str = "replace",
 ) -> Any:
     if list_merge not in _LIST_MERGES:
         raise FilterFailed(f"combine: list_merge can't be {list_merge!r}")
+    if isinstance(first, (list, tuple)):
+        first, others = ({}, (*first, *others))
     merged = dict(first)
     for other in others:
         for key, value in other.items():

@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import traceback
-from collections.abc import Iterator, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ class Templar:
             "undefined": _Undefined,
             "keep_trailing_newline": True,
             "trim_blocks": True,
+            "finalize": _finalized,
         }
         self._values = self._environment(**options)
         self._files = self._environment(
@@ -117,11 +118,13 @@ class Templar:
 
     @jinja2.pass_context
     def _lookup(
-        self, context: Context, kind: str, name: str, errors: str = "strict", default: str = ""
+        self, context: Context, kind: str, *names: str, errors: str = "strict", default: str = ""
     ) -> Any:
-        """`lookup('env' | 'file' | 'template', name)`; with errors='ignore' None when it fails."""
+        """`lookup('env' | 'file' | 'template', name…)`, joined with commas where there are several;
+        with errors='ignore' None when it fails."""
         try:
-            return self._looked_up(context, kind, name, default)
+            found = [self._looked_up(context, kind, name, default) for name in names]
+            return found[0] if len(found) == 1 else ",".join(map(str, found))
         except (filters.FilterFailed, TemplateFailed):
             if errors == "ignore":
                 return None
@@ -249,13 +252,19 @@ def _plain(value: Any) -> Any:
     """A value without generators and undefined parts, as it can be sent, kept and shown."""
     if isinstance(value, jinja2.Undefined):
         str(value)  # raises, naming the variable
-    if isinstance(value, (Iterator, KeysView, ValuesView, range, set, frozenset)):
+    if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView, range, set, frozenset)):
         return [_plain(item) for item in value]
     if type(value) in (list, tuple):
         return [_plain(item) for item in value]
     if type(value) is dict:
         return {key: _plain(item) for key, item in value.items()}
     return value
+
+
+def _finalized(value: Any) -> Any:
+    """What an expression within a text comes to: a list where Jinja is lazy."""
+    lazy = (Iterator, KeysView, ValuesView, ItemsView, tuple, list, dict)
+    return _plain(value) if isinstance(value, lazy) else value
 
 
 class _Explained:

@@ -285,3 +285,22 @@ def test_a_handler_of_a_role_that_is_used_twice_listens_once(bench: Workbench) -
     )
     record = bench.run("- {hosts: workers, roles: [{role: web, n: 1}, {role: web, n: 2}]}")
     assert [event.result["msg"] for event in record.tasks if event.task == "tell"] == [2]
+
+
+def test_what_jinja_is_lazy_about_is_a_list_in_a_text(bench: Workbench) -> None:
+    bench.write("a.txt", "one")
+    bench.write("b.txt", "two")
+    record = bench.run(
+        """
+        - name: says
+          debug:
+            msg: "x {{ [1, 1] | unique }} {{ {'k': 1}.keys() }} {{ {'k': [2] | map('int')} }}"
+        - name: combined
+          debug: {msg: "{{ [{'a': 1}, {'b': 2}] | combine }}"}
+        - name: both
+          debug: {msg: "{{ lookup('file', 'a.txt', 'b.txt') }}"}
+        """
+    )
+    assert record.message("says") == "x [1] ['k'] {'k': [2]}"
+    assert record.message("combined") == {"a": 1, "b": 2}
+    assert record.message("both") == "one,two"

@@ -141,7 +141,7 @@ def test_apt_fails_for_a_lock_naming_the_holder(
 
     monkeypatch.setattr(process, "run", run)
     with pytest.raises(ModuleFailed, match=rf"apt is busy .*pid {lock.pid}") as caught:
-        apply("apt", name="no-such-package", lock_timeout=0)
+        apply("apt", update_cache=True, lock_timeout=0)
     assert str(lock.pid) in caught.value.extra["holder"]
     assert "apt-get" not in ran
 
