@@ -88,6 +88,7 @@ def test_a_cluster_brings_workers_up_and_a_killed_process_loses_none(
 
 
 def test_up_on_a_cluster_and_again(driver: Driver, cluster: str) -> None:
+    driver.lab.reset_all()
     driver.up("--executor", cluster)
     again = driver.up("--executor", cluster)
     assert set(again.changed().values()) == {0}, tail(again)
