@@ -30,17 +30,11 @@ def ansible() -> Program:
 
     loader.init_plugin_loader()
     importlib.import_module("ansible_collections.ansible.builtin")
-    for plugins, names in (
-        (loader.action_loader, ("normal", "copy", "template", "debug", "set_fact", "command")),
-        (loader.become_loader, ("sudo",)),
-        (loader.callback_loader, ("default", "oracle")),
-        (loader.connection_loader, ("lab",)),
-        (loader.inventory_loader, ("yaml",)),
-        (loader.shell_loader, ("sh",)),
-        (loader.strategy_loader, ("linear",)),
-    ):
-        for name in names:
-            plugins.get(name, class_only=True)
+    for each in (loader.become_loader, loader.connection_loader, loader.shell_loader):
+        list(each.all(class_only=True))
+    for name in ("normal", "copy", "template", "debug", "set_fact", "command"):
+        loader.action_loader.get(name, class_only=True)
+    loader.strategy_loader.get("linear", class_only=True)
     return main
 
 
