@@ -262,7 +262,9 @@ def _plain(value: Any) -> Any:
 
 
 def _finalized(value: Any) -> Any:
-    """What an expression within a text comes to: a list where Jinja is lazy."""
+    """What an expression within a text comes to: a list where Jinja is lazy, nothing for null."""
+    if value is None:
+        return ""
     lazy = (Iterator, KeysView, ValuesView, ItemsView, tuple, list, dict)
     return _plain(value) if isinstance(value, lazy) else value
 
