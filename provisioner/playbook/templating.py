@@ -186,11 +186,27 @@ class Templar:
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (a templar lives as long as its run)
     def _compiled(self, text: str) -> Any:
-        return self._values.compile_expression(text, undefined_to_none=False)
+        return self._values.compile_expression(self._literal(text), undefined_to_none=False)
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019
     def _template(self, text: str) -> jinja2.Template:
-        return self._values.from_string(text)
+        return self._values.from_string(self._literal(text))
+
+    def _literal(self, text: str) -> str:
+        """`text` with the backslashes of its strings doubled: as with Ansible, `'\\1'` is a
+        backslash and a digit in a playbook's values, though not in template files."""
+        if "\\" not in text:
+            return text
+        bare = not is_template(text)
+        source = "{{ " + text + " }}" if bare else text
+        try:
+            tokens = list(self._values.lex(source))
+        except jinja2.TemplateSyntaxError:
+            return text  # told where it is compiled
+        doubled = "".join(
+            _QUOTED.sub(_doubled, value) if kind == "string" else value for _, kind, value in tokens
+        )
+        return doubled[3:-3] if bare else doubled
 
     def parse_file(self, name: str) -> tuple[nodes.Template, Path]:
         """The syntax tree and path of a template file. Raises TemplateFailed."""
@@ -212,6 +228,14 @@ class Templar:
         with _Explained():
             source = "{{ " + text + " }}" if expression else text
             return self._values.parse(source)
+
+
+_QUOTED = re.compile(r"\\(['\"])(?!$)|\\")
+
+
+def _doubled(match: re.Match[str]) -> str:
+    """A backslash twice, unless it is before a quote."""
+    return match[0] if match[1] else "\\\\"
 
 
 def _now(utc: bool = False) -> datetime:
