@@ -159,7 +159,8 @@ class Templar:
             return condition
         text = str(condition)
         templated = is_template(text)
-        result = self.value(text, scope) if templated else self._expression(text, scope)
+        # conditions have Jinja's own escapes, as with Ansible
+        result = self.value(text, scope) if templated else self._expression(text, scope, False)
         return _truth(result, templated) if isinstance(result, str) else bool(result)
 
     def all(self, conditions: tuple[Any, ...], scope: Scope) -> bool:
@@ -179,14 +180,15 @@ class Templar:
         with _Explained():
             return self._template(text).render({_SCOPE: scope})
 
-    def _expression(self, text: str, scope: Scope) -> Any:
+    def _expression(self, text: str, scope: Scope, literal: bool = True) -> Any:
         with _Explained():
-            result = self._compiled(text)(**{_SCOPE: scope})
+            result = self._compiled(text, literal)(**{_SCOPE: scope})
             return _plain(result)
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (a templar lives as long as its run)
-    def _compiled(self, text: str) -> Any:
-        return self._values.compile_expression(self._literal(text), undefined_to_none=False)
+    def _compiled(self, text: str, literal: bool) -> Any:
+        source = self._literal(text) if literal else text
+        return self._values.compile_expression(source, undefined_to_none=False)
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019
     def _template(self, text: str) -> jinja2.Template:
@@ -194,7 +196,7 @@ class Templar:
 
     def _literal(self, text: str) -> str:
         """`text` with the backslashes of its strings doubled: as with Ansible, `'\\1'` is a
-        backslash and a digit in a playbook's values, though not in template files."""
+        backslash and a digit in a playbook's values, but not in conditions and template files."""
         if "\\" not in text:
             return text
         bare = not is_template(text)
