@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shlex
 import threading
 import zlib
@@ -12,17 +13,21 @@ import provisioner.remote
 
 MIN_PYTHON = (3, 9)
 
+# Bare of importlib.abc and of a literal with all sources, which would take longer than the rest.
 _LOADER = """
-import importlib.abc, importlib.util, sys
-class _Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+import json, sys
+from importlib.machinery import ModuleSpec
+SOURCES = json.loads(packed)
+class Sources:
     def find_spec(self, name, path=None, target=None):
-        if name not in SOURCES: return None
-        return importlib.util.spec_from_loader(name, self, is_package=SOURCES[name][0])
-    def get_source(self, name): return SOURCES[name][1]
-    def is_package(self, name): return SOURCES[name][0]
-    def get_code(self, name):
-        return compile(SOURCES[name][1], "<b9prov " + name + ">", "exec", dont_inherit=True)
-sys.meta_path.insert(0, _Sources())
+        return ModuleSpec(name, self, is_package=SOURCES[name][0]) if name in SOURCES else None
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        name = module.__name__
+        code = compile(SOURCES[name][1], "<b9prov " + name + ">", "exec", dont_inherit=True)
+        exec(code, module.__dict__)
+sys.meta_path.insert(0, Sources())
 sys.dont_write_bytecode = True
 from provisioner.remote.runner import main
 main()
@@ -45,7 +50,8 @@ while not l.startswith(b"B9BOOT "):
     l=b""
     while l[-1:]!=b"\\n": l+=r(1)
 import zlib
-exec(zlib.decompress(r(int(l[7:]))))
+code,_,packed=zlib.decompress(r(int(l[7:]))).partition(b"\\0")
+exec(code,{"packed":packed})
 """.strip()  # noqa: E501
 
 
@@ -53,7 +59,7 @@ _making = threading.Lock()
 
 
 def program() -> bytes:
-    """The announced, compressed program: the source of `provisioner.remote` and a loader for it."""
+    """The announced, compressed program: a loader, and the source of `provisioner.remote`."""
     with _making:  # many conversations begin at once, and one is to make it
         return _program()
 
@@ -67,7 +73,7 @@ def _program() -> bytes:
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
         sources[name] = (is_package, file.read_text(encoding="utf-8"))
-    body = zlib.compress(f"SOURCES = {sources!r}\n{_LOADER}".encode(), 6)
+    body = zlib.compress(f"{_LOADER}\0{json.dumps(sources)}".encode(), 6)
     return b"B9BOOT %d\n" % len(body) + body
 
 

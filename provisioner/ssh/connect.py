@@ -111,6 +111,9 @@ def _connection(target: Target, family: tuple[str, ...]) -> Connection:
 
 def _transport(sock: Any, **options: Any) -> paramiko.Transport:
     """A transport that prefers AES-GCM: without it paramiko compares a MAC per packet in Python."""
+    if isinstance(sock, socket.socket):
+        # else the handshake's small packets wait 40 ms each for delayed acknowledgements
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport = paramiko.Transport(sock, **options)
     security = transport.get_security_options()
     security.ciphers = sorted(security.ciphers, key=lambda name: "gcm" not in name)
@@ -160,7 +163,6 @@ def _watch(connection: Connection) -> None:
     sock = transport.sock
     if isinstance(sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _explain(error: Exception, target: Target) -> Unreachable:
