@@ -103,7 +103,7 @@ def _connection(target: Target, family: tuple[str, ...]) -> Connection:
         user=target.user,
         port=target.port,
         gateway=_jump(target),
-        config=_config(),
+        config=Config(ssh_config=_ssh_config()),
         connect_timeout=target.connect_timeout,
         connect_kwargs=arguments,
     )
@@ -121,9 +121,13 @@ def _transport(sock: Any, **options: Any) -> paramiko.Transport:
 
 
 @functools.lru_cache(maxsize=1)
-def _config() -> Config:
-    """Fabric's and OpenSSH's configuration, read once for all hosts."""
-    return Config()
+def _ssh_config() -> paramiko.SSHConfig:
+    """OpenSSH's configuration, read once for all hosts.
+
+    Fabric's own is not shared: a connection that is being made writes into it.
+    """
+    found: paramiko.SSHConfig = Config().base_ssh_config
+    return found
 
 
 def _jump(target: Target) -> Connection | None:
