@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -310,6 +311,9 @@ class Run:
             host.summary.unreachable = True
             host.summary.reason, host.summary.advice = error.reason, error.advice
             self._emit(HostUnreachable(host.name, error.reason, error.advice))
+        except Exception as error:  # of our own: no reason to leave the other hosts
+            host.finished = True
+            host.summary.stopped, host.summary.advice = _own_error(error), "please report this"
         finally:
             setting.together.leave(host.name, failed=not host.alive)
 
@@ -352,6 +356,13 @@ class Run:
             if not self._told_the_end:  # a strand that was stuck may wake up after it
                 self._told_the_end = isinstance(event, RunFinished)
                 self._sink(event)
+
+
+def _own_error(error: Exception) -> str:
+    """What an error that nobody foresaw says of itself, and where it was."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__}: {error}"
+    return f"an error in b9prov, {what} ({Path(frame.filename).name}:{frame.lineno})"
 
 
 def uses_gateway(play: Play) -> bool:

@@ -332,3 +332,21 @@ def _stuck(
 
     bench.wrap_pipe, bench.wrap = wait, pass_on
     return free, through
+
+
+def test_an_error_of_our_own_on_one_host_leaves_the_others(bench: Workbench) -> None:
+    class Broken(Conversation):
+        def submit(self, operation: Operation) -> Future[Reply]:
+            raise ZeroDivisionError("never foreseen")
+
+    def wrap(host: str, conversation: Conversation) -> Any:
+        if host == "w1":
+            conversation.__class__ = Broken
+        return conversation
+
+    bench.wrap = wrap
+    record = bench.run("- command: echo one\n- command: echo two", hosts=("w1", "w2"))
+    assert record.statuses("w2") == [("command", "changed"), ("command", "changed")]
+    assert not record.summary("w1").well
+    assert "ZeroDivisionError: never foreseen (test_engine" in record.summary("w1").stopped
+    assert record.finished.unfinished == ()
