@@ -6,9 +6,10 @@ import threading
 
 MASK = "********"
 _MIN_LENGTH = 4  # masking shorter values would shred ordinary text
+_FEW = 24  # secrets that are looked for one by one
 _lock = threading.Lock()
-_known: set[str] = set()
 _longest_first: tuple[str, ...] = ()
+_by_start: dict[str, list[str]] = {}
 
 
 class Secret(str):
@@ -29,13 +30,28 @@ def register(value: str) -> None:
     parts = {value, *value.splitlines()} if "\n" in value else {value}
     global _longest_first
     with _lock:
-        _known.update(part for part in parts if len(part) >= _MIN_LENGTH)
-        _longest_first = tuple(sorted(_known, key=len, reverse=True))
+        for part in parts:
+            alike = _by_start.setdefault(part[:_MIN_LENGTH], [])
+            if len(part) >= _MIN_LENGTH and part not in alike:
+                alike.append(part)
+                _longest_first = tuple(sorted((*_longest_first, part), key=len, reverse=True))
 
 
 def mask(text: str) -> str:
     """`text` with every registered secret replaced. Everything shown or kept goes through this."""
-    for value in _longest_first:
+    values = _longest_first
+    for value in values if len(values) <= _FEW else _candidates(text):
         if value in text:
             text = text.replace(value, MASK)
     return text
+
+
+def _candidates(text: str) -> list[str]:
+    """The secrets that are in `text`, longest first; what it takes does not grow with all others,
+    of which a fleet has one per host."""
+    found = set()
+    for start in range(len(text) - _MIN_LENGTH + 1):
+        for value in _by_start.get(text[start : start + _MIN_LENGTH], ()):
+            if text.startswith(value, start):
+                found.add(value)
+    return sorted(found, key=len, reverse=True)

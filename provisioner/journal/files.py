@@ -36,32 +36,53 @@ def to_json(content: Any) -> str:
     return json.dumps(content, separators=(",", ":"))
 
 
+class Appender:
+    """Appends to files, of which it keeps those open that were used last: a run may have more hosts
+    than a process may have files."""
+
+    def __init__(self, most: int = 32) -> None:
+        self._most = most
+        self._open: dict[Path, int] = {}
+        self._lock = threading.Lock()
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Raises OSError."""
+        with self._lock:
+            descriptor = self._open.pop(path, None)
+            if descriptor is None:
+                descriptor = os.open(path, _APPEND, _OWNER)
+            self._open[path] = descriptor
+            if len(self._open) > self._most:
+                os.close(self._open.pop(next(iter(self._open))))
+            while data:
+                data = data[os.write(descriptor, data) :]
+
+    def close(self) -> None:
+        """Close all files; they are opened anew should more be appended."""
+        with self._lock:
+            while self._open:
+                os.close(self._open.popitem()[1])
+
+
 class Lines:
     """A text stream that appends to a file: what was written is there if we are killed next.
 
-    The file is open for no longer than a write takes, since a run may have more hosts than a
-    process may have files. `before()` is put before each line.
+    `before()` is put before each line.
     """
 
     encoding = "utf-8"
 
-    def __init__(self, path: Path, before: Callable[[], str] = str) -> None:
+    def __init__(self, path: Path, appender: Appender, before: Callable[[], str] = str) -> None:
         self.path = path
+        self._appender = appender
         self._before = before
-        self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
         """Append whole lines. Raises OSError."""
         stamp = self._before()
         lines = (f"{stamp}{line}".rstrip() for line in text.removesuffix("\n").split("\n"))
         data = "".join(f"{line}\n" for line in lines).encode(self.encoding, "backslashreplace")
-        with self._lock:
-            descriptor = os.open(self.path, _APPEND, _OWNER)
-            try:
-                while data:
-                    data = data[os.write(descriptor, data) :]
-            finally:
-                os.close(descriptor)
+        self._appender.append(self.path, data)
         return len(text)
 
     def flush(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TextIO, cast
 from provisioner.engine.events import Event, HostSummary, PlayStarted, RunFinished, RunStarted
 from provisioner.errors import BadInput
 from provisioner.journal import store
-from provisioner.journal.files import Lines, to_json
+from provisioner.journal.files import Appender, Lines, to_json
 from provisioner.journal.record import Record
 
 
@@ -51,6 +51,7 @@ class Journal:
         self.exit_code: int | None = None
         self._folder, self._formats, self._warn = folder, formats, warn
         self._logs: dict[str, Report] = {}
+        self._appender = Appender()
         self._lock = -1
         self._told = False
 
@@ -80,8 +81,10 @@ class Journal:
         self._lock = os.open(folder / store.EVENTS, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.record.save(folder)
-        self._events = self._formats.events(cast(TextIO, Lines(folder / store.EVENTS)))
-        self._done = Lines(folder / store.DONE)
+        self._events = self._formats.events(
+            cast(TextIO, Lines(folder / store.EVENTS, self._appender))
+        )
+        self._done = Lines(folder / store.DONE, self._appender)
 
     def __call__(self, event: Event) -> None:
         if self._folder is None:
@@ -116,6 +119,7 @@ class Journal:
         self.record.error = type(error).__name__ if error is not None else ""
         for report in (self._events, *self._logs.values()):
             self._attempt(report.close)
+        self._appender.close()
         self._attempt(lambda: self.record.save(self.folder))
         os.close(self._lock)
 
@@ -130,7 +134,7 @@ class Journal:
 
     def _log(self, host: str) -> Report:
         if host not in self._logs:
-            lines = Lines(store.log_path(self.folder, host), _clock)
+            lines = Lines(store.log_path(self.folder, host), self._appender, _clock)
             self._logs[host] = self._formats.log(cast(TextIO, lines))
         return self._logs[host]
 

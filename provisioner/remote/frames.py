@@ -18,6 +18,7 @@ MARKER = b"B9PROV-RUNNER 1\n"
 
 _HEADER = struct.Struct(">Ic")
 _BLOB_HEADER = 33  # bytes
+_PIECE = 1 << 18  # bytes
 _NO_FRAME = "something that is no frame came over the wire"
 
 
@@ -68,17 +69,21 @@ def _object(body: bytes) -> dict[str, Any]:
     return content
 
 
-def exact_reader(read_some: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    """Turn a `read up to n` into a `read exactly n` that raises BrokenWire at the end."""
+def exact_reader(read_some: Callable[[int], bytes], first: bytes = b"") -> Callable[[int], bytes]:
+    """Turn a `read up to n` into a `read exactly n` that raises BrokenWire at the end.
+
+    `first` was read before.
+    """
+    buffer = bytearray(first)
 
     def read(count: int) -> bytes:
-        pieces = []
-        while count:
-            piece = read_some(min(count, 1 << 20))
+        while len(buffer) < count:
+            piece = read_some(_PIECE)
             if not piece:
                 raise BrokenWire("the stream ended")
-            pieces.append(piece)
-            count -= len(piece)
-        return b"".join(pieces)
+            buffer.extend(piece)
+        data = bytes(buffer[:count])
+        del buffer[:count]
+        return data
 
     return read

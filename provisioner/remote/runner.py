@@ -45,11 +45,12 @@ class Runner:
         """Send one message; a controller that has gone away is noticed by the reader."""
         self._write(message(content))
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, flush: bool = True) -> None:
         with self.write_lock:
             try:
                 self.stdout.write(data)
-                self.stdout.flush()
+                if flush:
+                    self.stdout.flush()
             except (OSError, ValueError):
                 self.gone.set()
 
@@ -141,7 +142,8 @@ class Runner:
         result, data = _answer(number, result, time.monotonic() - started)
         if result.get("failed") and operation.get("on_failure", "stop") == "stop":
             self.failed[operation["sequence"]] = operation.get("group")
-        self._write(data)
+        # where the next operation waits already, the result goes with the word of its start
+        self._write(data, flush=self.operations.empty())
 
     def _locked_call(self, operation: dict[str, Any]) -> dict[str, Any]:
         wanted = operation.get("lock")

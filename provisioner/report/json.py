@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
@@ -35,7 +35,7 @@ class JsonLines:
         if isinstance(event, RunFinished):
             self._finish(event)
         elif not (isinstance(event, TaskProgress) and self._too_soon(event)):
-            self._write(_name(event), _fields(event))
+            self._write(_name(type(event).__name__), _fields(event))
 
     def close(self) -> None:
         """Raise the OSError that cut the lines short, if one did."""
@@ -82,13 +82,14 @@ def _counts(end: HostSummary) -> dict[str, Any]:
     return {**{key: getattr(end, key) for key in always}, **rare}
 
 
-def _name(event: Event) -> str:
+@functools.cache
+def _name(kind: str) -> str:
     """`TaskFinished` → `task_finished`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()
 
 
 def _fields(event: Event) -> dict[str, Any]:
-    return {field.name: _value(field.name, getattr(event, field.name)) for field in fields(event)}
+    return {key: _value(key, getattr(event, key)) for key in event.__dataclass_fields__}
 
 
 def _value(key: str, value: Any) -> Any:

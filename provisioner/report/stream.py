@@ -16,9 +16,10 @@ class Writer:
     def line(self, line: str) -> None:
         if self._error is not None:
             return
-        shown = line.encode(self._encoding, "backslashreplace").decode(self._encoding)
+        if not line.isascii():
+            line = line.encode(self._encoding, "backslashreplace").decode(self._encoding)
         try:
-            self._stream.write(f"{shown}\n")
+            self._stream.write(f"{line}\n")
             self._stream.flush()
         except OSError as error:
             self._error = error

@@ -32,7 +32,10 @@ _CONTROLS = re.compile(  # and what reorders text, hides in it or has no encodin
 
 def clean(text: object) -> str:
     """`text` without secrets, terminal escapes and control characters; lines and tabs remain."""
-    plain = _ESCAPES.sub("", mask(_to_text(text))).replace("\r\n", "\n")
+    text = _to_text(text)
+    if text.isprintable():  # so is nearly all, and it has nothing to be taken out
+        return mask(text)
+    plain = _ESCAPES.sub("", mask(text)).replace("\r\n", "\n")
     lines = (line.rstrip("\r").rpartition("\r")[2] for line in plain.split("\n"))
     # Again: an escape sequence within a secret may have hidden it.
     return mask(_CONTROLS.sub("", "\n".join(lines)))
@@ -57,12 +60,14 @@ def tail(text: object, lines: int = TAIL_LINES) -> list[str]:
 
 def masked(value: Any) -> Any:
     """A copy of JSON-like data in which no text, key or number shows a secret."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str):
+        return mask(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (dict, Mapping)):
         return {mask(str(key)): masked(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [masked(item) for item in value]
-    if value is None or isinstance(value, bool):
-        return value
     text = _to_text(value)
     shown = mask(text)
     if isinstance(value, (int, float)) and shown == text:

@@ -177,7 +177,7 @@ class Conversation:
         noise = bytearray()
         try:
             behind = _skip_to_marker(self._pipe.read, noise)
-            read = frames.exact_reader(_after(behind, self._pipe.read))
+            read = frames.exact_reader(self._pipe.read, behind)
             while True:
                 kind, content = frames.read_frame(read)
                 self._heard = time.monotonic()
@@ -357,9 +357,3 @@ def _skip_to_marker(read_some: Callable[[int], bytes], noise: bytearray) -> byte
     behind = noise.partition(frames.MARKER)[2]
     noise.clear()
     return bytes(behind)
-
-
-def _after(first: bytes, read_some: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    """Reads `first` before what `read_some` has."""
-    buffer = io.BytesIO(first)
-    return lambda count: buffer.read(count) or read_some(count)

@@ -148,11 +148,11 @@ def test_a_full_disk_is_a_warning(begin: Callable[..., Journal], tmp_path: Path)
 
 
 def test_many_hosts_need_few_open_files(begin: Callable[..., Journal], tmp_path: Path) -> None:
-    names = tuple(f"w{number}" for number in range(50))
+    names = tuple(f"w{number}" for number in range(200))
     before = len(os.listdir("/proc/self/fd"))
     with begin() as journal:
         journal(RunStarted("p.yaml", names))
-        assert len(os.listdir("/proc/self/fd")) - before <= 1
+        assert len(os.listdir("/proc/self/fd")) - before <= 40
     assert set(find(tmp_path / "runs", "last").logs()) == set(names)
 
 

@@ -36,7 +36,7 @@ HIDDEN = (WORD, "hunter2", str(NUMBER), "AAAAline-one-of-it", "BBBBline-two-of-i
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets, "_known", set())
+    monkeypatch.setattr(secrets, "_by_start", {})
     monkeypatch.setattr(secrets, "_longest_first", ())
     for value in (WORD, str(NUMBER), BLOCK):
         secrets.register(value)
@@ -135,3 +135,16 @@ def test_a_short_password_does_not_rename_hosts() -> None:
     report(RunFinished({"worker1": HostSummary(), "worker2": HostSummary()}, 1.0))
     last = stream.getvalue().splitlines()[-1]
     assert '"worker1"' in last and '"worker2"' in last
+
+
+def test_secrets_of_a_large_fleet_are_masked_as_those_of_one() -> None:
+    """One per host: then they are found in another way."""
+    several = [f"token-{number:04}-of-a-host" for number in range(500)]
+    for value in several:
+        secrets.register(value)
+    secrets.register("token-0007-of-a-host-and-more")
+    text = f"begin {several[3]}{several[499]} then token-0007-of-a-host-and-more, {several[7]}!"
+    mask = secrets.MASK
+    assert secrets.mask(text) == f"begin {mask}{mask} then {mask}, {mask}!"
+    assert secrets.mask("token-") == "token-"
+    assert secrets.mask("") == ""
