@@ -95,7 +95,8 @@ class Dispatcher:
         """Where the task runs, and whether it needs the host's lock for itself."""
         target, user = self.place(outcome, templar)
         try:
-            conversation = self.setting.pool.conversation(target, user)
+            lend = target.name != self.host.name
+            conversation = self.setting.pool.conversation(target, user, lend)
         except Unreachable as error:
             raise placed(error, outcome) from None
         if self._used is not None and conversation is not self._used:

@@ -12,7 +12,7 @@ from provisioner.engine.setting import Setting, Stopped
 from provisioner.playbook import modules
 from provisioner.remote.arguments import BadArgument, normalise
 from provisioner.ssh.connect import Target, Unreachable
-from provisioner.ssh.conversation import Operation
+from provisioner.ssh.conversation import Conversation, Operation
 
 POLL = 1.0  # seconds between tries to connect
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -22,16 +22,17 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Link:
-    """The way to `target` as `user` (None: the login user)."""
+    """The way to `target` as `user` (None: the login user), for a task of another host or not."""
 
     setting: Setting
     target: Target
     user: str | None
     check: bool
+    delegated: bool
 
     def run(self, argv: list[str]) -> Result:
         """The result of a command there. Raises Unreachable."""
-        conversation = self.setting.pool.conversation(self.target, self.user)
+        conversation = self._conversation()
         operation = Operation("command", {"argv": argv}, exclusive=False)
         return conversation.submit(operation).result().result
 
@@ -42,7 +43,10 @@ class Link:
     def again(self) -> None:
         """Connect anew. Raises Unreachable."""
         self.setting.pool.drop(self.target)
-        self.setting.pool.conversation(self.target, self.user)
+        self._conversation()
+
+    def _conversation(self) -> Conversation:
+        return self.setting.pool.conversation(self.target, self.user, lend=self.delegated)
 
     def pause(self, seconds: float) -> None:
         """Wait. Raises Stopped when the run is interrupted meanwhile."""

@@ -85,6 +85,7 @@ class Run:
         self._templars: dict[tuple[Path, Path | None], Templar] = {}
         self._interrupted = threading.Event()
         self._told_the_end = False
+        self._needed: set[str] = set()  # hosts of the plays behind the one that runs
         self.chosen = self._choose()
         self.pool = Pool(
             options.host_keys,
@@ -132,12 +133,11 @@ class Run:
         threading.Thread(target=program, daemon=True).start()
         try:
             self._call_gateway()
-            for play in self.playbook.plays:
-                if self.options.part not in (
-                    "all",
-                    "gateway" if play.hosts == GATEWAY else "workers",
-                ):
-                    continue
+            plays = [play for play in self.playbook.plays if self._has_part(play)]
+            for number, play in enumerate(plays, 1):
+                self._needed = {
+                    host.name for each in plays[number:] for host in self.hosts_of(each)
+                }
                 if not self._play(play):
                     break
         except KeyboardInterrupt:
@@ -153,6 +153,10 @@ class Run:
         )
         self._emit(finished)
         return finished
+
+    def _has_part(self, play: Play) -> bool:
+        part = "gateway" if play.hosts == GATEWAY else "workers"
+        return self.options.part in ("all", part)
 
     def _call_gateway(self) -> None:
         """Begin to connect to the gateway host beside the workers, if the run is to need it.
@@ -315,6 +319,8 @@ class Run:
             host.finished = True
             host.summary.stopped, host.summary.advice = _own_error(error), "please report this"
         finally:
+            if host.name not in {*self._needed, GATEWAY}:
+                self.pool.release(host.target)
             setting.together.leave(host.name, failed=not host.alive)
 
     def _greet(self, play: Play, host: HostState) -> None:

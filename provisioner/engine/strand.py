@@ -321,7 +321,8 @@ class Strand:
         target, user = self.dispatcher.place(outcome, templar)
         asked = outcome.task.check_mode
         check = self.setting.check if asked is None else bool(asked)
-        link = links.Link(self.setting, target, user, check)
+        delegated = target.name != self.host.name
+        link = links.Link(self.setting, target, user, check, delegated)
         self._end_here(outcome, links.CONNECTION[outcome.task.module](link, arguments))
 
     def _end_here(self, outcome: Outcome, result: dict[str, Any]) -> None:

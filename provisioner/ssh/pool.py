@@ -42,16 +42,20 @@ class Pool:
         self._connections: dict[str, Connection] = {}
         self._conversations: dict[tuple[str, str | None], Conversation] = {}
         self._failures: dict[str, Unreachable] = {}
+        self._lent: set[str] = set()
         self._closed = False
 
-    def conversation(self, target: Target, become_user: str | None) -> Conversation:
+    def conversation(
+        self, target: Target, become_user: str | None, lend: bool = False
+    ) -> Conversation:
         """The conversation with the host as that user (None: the login user).
 
+        `lend` it to who works on another host: then it stays open when `release` is called.
         Raises Unreachable.
         """
-        with self._guard:
-            lock = self._locks.setdefault(target.name, threading.Lock())
-        with lock:
+        with self._lock(target):
+            if lend:
+                self._lent.add(target.name)
             known = self._conversations.get((target.name, become_user))
             if known:
                 return known
@@ -98,15 +102,27 @@ class Pool:
 
     def drop(self, target: Target) -> None:
         """End what leads to the host, so that it is connected anew when next needed."""
-        with self._guard:
-            lock = self._locks.setdefault(target.name, threading.Lock())
-        with lock:
-            for key in [key for key in self._conversations if key[0] == target.name]:
-                self._conversations.pop(key).close()
-            connection = self._connections.pop(target.name, None)
-            if connection is not None:
-                connection.client.close()
+        with self._lock(target):
+            self._end(target.name)
             self._failures.pop(target.name, None)
+
+    def release(self, target: Target) -> None:
+        """End what leads to a host that is done with, so that a fleet needs no more connections
+        than hosts are worked on at once."""
+        with self._lock(target):
+            if target.name not in self._lent:
+                self._end(target.name)
+
+    def _lock(self, target: Target) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(target.name, threading.Lock())
+
+    def _end(self, name: str) -> None:
+        for key in [key for key in self._conversations if key[0] == name]:
+            self._conversations.pop(key).close()
+        connection = self._connections.pop(name, None)
+        if connection is not None:
+            connection.client.close()
 
     def close(self) -> None:
         """End all conversations and connections, in parallel; safe to call more than once."""

@@ -350,3 +350,34 @@ def test_an_error_of_our_own_on_one_host_leaves_the_others(bench: Workbench) -> 
     assert not record.summary("w1").well
     assert "ZeroDivisionError: never foreseen (test_engine" in record.summary("w1").stopped
     assert record.finished.unfinished == ()
+
+
+def test_a_host_that_is_done_is_let_go(bench: Workbench) -> None:
+    """A fleet needs no more connections than hosts are worked on at once."""
+    open_at: dict[str, list[str]] = {}
+    talks: dict[str, Conversation] = {}
+
+    def wrap(host: str, conversation: Conversation) -> Any:
+        talks[host] = conversation
+        return conversation
+
+    def note(event: Any) -> None:
+        if isinstance(event, TaskStarted):
+            still = [name for name, talk in talks.items() if not talk._closing.is_set()]
+            open_at[f"{event.task} {event.host}"] = still
+
+    bench.wrap = wrap
+    plays = """
+        - hosts: all
+          tasks: [{name: first, command: echo}]
+        - hosts: all
+          tasks:
+            - {name: second, command: echo}
+            - {name: third, command: echo, delegate_to: w2, when: inventory_hostname == "w1"}
+    """
+    bench.run(plays, hosts=("w1", "w2", "w3"), forks=1, sink=note)
+    assert open_at["first w3"] == ["w1", "w2", "w3"]
+    assert open_at["second w2"] == ["w2", "w3"]
+    # what was lent to another stays
+    assert open_at["second w3"] == ["w2", "w3"]
+    assert len(bench.opened) == 3
