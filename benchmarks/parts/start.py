@@ -18,7 +18,7 @@ COMMANDS = {
     "version": [str(B9PROV), "--version"],
     "python": [sys.executable, "-I", "-c", "pass"],
 }
-HEAVY = ("paramiko", "fabric", "jinja2", "pydantic", "yaml", "rich", "requests")
+HEAVY = ("paramiko", "fabric", "jinja2", "yaml", "rich", "requests")
 _LOADED = """
 import json, sys
 from provisioner.cli.main import program

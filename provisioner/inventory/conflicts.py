@@ -81,7 +81,7 @@ def _pool_size(data: MarkedDict, wanted: int, gateway: Gateway) -> Iterator[Prob
 def _forwards(
     data: MarkedDict, hosts: dict[str, MarkedDict], gateway: Gateway
 ) -> Iterator[Problem]:
-    default = schema.Tunnel().port
+    default = schema.Tunnel.port.default
     taken = {int(layer.get("tunnel", {}).get("port", default)) for layer in hosts.values()}
     for index, forward in enumerate(gateway.forwards):
         port = int(forward.split(":")[0])
@@ -121,6 +121,6 @@ def _identity(layer: MarkedDict, where: Source) -> Iterator[Problem]:
 
 def _own_names(layer: MarkedDict, where: Source) -> Iterator[Problem]:
     for key in layer.get("vars", {}):
-        if key in schema.HostSettings.model_fields:
+        if key in schema.HostSettings.keys:
             message = f"{key!r} is a setting, not a variable of your own"
             yield Problem(message, place(layer, ["vars", key], where), "take it out of vars:")

@@ -11,9 +11,7 @@ from provisioner.inventory.merge import marked, place
 from provisioner.yamlsource import MarkedDict
 
 _SECTIONS = frozenset(
-    name
-    for name, field in schema.HostSettings.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, schema.Section)
+    name for name, key in schema.HostSettings.keys.items() if isinstance(key.kind, type)
 ) | {"vars"}
 EXAMPLE = "inventory.example.yaml shows every key"
 

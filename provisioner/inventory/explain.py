@@ -1,17 +1,17 @@
-"""Checks data against a schema model; pydantic's errors become problems with file and line."""
+"""Checks data against the schema; what does not fit becomes problems with file and line."""
 
 from __future__ import annotations
 
 import difflib
-from typing import Any, get_args
-
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from collections.abc import Iterator
+from typing import Any
 
 from provisioner.errors import Problem, Source
 from provisioner.inventory import schema
+from provisioner.inventory.fields import NAME, Unfit, expected
 from provisioner.inventory.merge import place
 from provisioner.inventory.references import Unresolved
+from provisioner.inventory.sections import ByName, Kind, ListOf, Section
 from provisioner.secrets import Secret, mask
 
 _OTHER_NAMES = {
@@ -32,27 +32,15 @@ _OTHER_NAMES = {
     "cpu_only": "gpu",
     "token": "admin_token",
 }
-_EXPECTED = {
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "dict_type": "a mapping",
-    "list_type": "a list",
-}
 _LONGEST = 60
 
+_Path = tuple[Any, ...]
+_Part = tuple[Any, Kind, Any]
 
-def check(model: type[schema.Section], data: Any, fallback: Source) -> list[Problem]:
-    """What is wrong with `data` as a `model`; nothing when all is well."""
-    try:
-        model.model_validate(data)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        return [
-            _problem(detail, model, data, fallback)
-            for detail in details
-            if not isinstance(detail["input"], Unresolved)
-        ]
-    return []
+
+def check(section: type[Section], data: Any, fallback: Source) -> list[Problem]:
+    """All that is wrong with `data` as a `section`; `fallback` is its own place."""
+    return list(_problems(section, data, (), fallback))
 
 
 def suggestion(word: Any, known: list[str]) -> str:
@@ -78,56 +66,77 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-def _problem(detail: ErrorDetails, model: type[BaseModel], data: Any, fallback: Source) -> Problem:
-    path = [part for part in detail["loc"] if part != "[key]"]
-    context = detail.get("ctx", {})
-    where = place(data, [*path, context.get("key")], fallback)
-    name = ".".join(map(str, path))
-    if detail["type"] in ("extra_forbidden", "invalid_key"):
-        return _unknown_key(path, model, where)
-    what = context.get("what") or _EXPECTED.get(detail["type"]) or detail["msg"]
-    if detail["type"] == "bad_key":
-        message = what
-    elif _holds_secret(path, model):
-        message = f"expected {what}"
-    else:
-        message = f"expected {what}, got {shown(detail['input'])}"
-    subject = f"{name}: " if name else ""
-    return Problem(subject + message, where, context.get("advice", ""))
+def _problems(kind: Kind, value: Any, path: _Path, where: Source) -> Iterator[Problem]:
+    """What is wrong with `value`, which stands at `where`, and with all in it."""
+    try:
+        parts = _parts(kind, value)
+    except Unfit as unfit:
+        yield _problem(unfit, value, path, place(value, [unfit.key], where))
+        return
+    for name, inner, part in parts:
+        yield from _problems(inner, part, (*path, name), place(value, [name], where))
+    if isinstance(kind, type):
+        yield from _unknown_keys(kind, value, path, where)
 
 
-def _unknown_key(path: list[Any], model: type[BaseModel], where: Source) -> Problem:
-    section = _model_at(model, path[:-1])
-    known = list(section.model_fields)
-    key = str(path[-1])
-    inside = f" in {'.'.join(map(str, path[:-1]))}" if path[:-1] else ""
-    if key in schema.HOST_ONLY_KEYS and issubclass(section, schema.Settings):
-        return Problem(f"{key!r}{inside} can be given for single hosts only", where)
-    advice = suggestion(key, known)
-    if not advice and _OTHER_NAMES.get(key) in known:
-        advice = f"did you mean {_OTHER_NAMES[key]!r}?"
-    if not advice and "vars" in known:
-        advice = "variables of your own go under vars:"
-    return Problem(
-        f"unknown key {key!r}{inside}", where, advice or "known here: " + ", ".join(known)
-    )
+def _parts(kind: Kind, value: Any) -> list[_Part]:
+    """The name, kind and value of each part of `value` to look into. Raises Unfit."""
+    if isinstance(kind, ListOf):
+        if not isinstance(value, list):
+            raise expected("a list")
+        return [(index, kind.item, item) for index, item in enumerate(value)]
+    if isinstance(kind, ByName):
+        entries = _mapping(value).items()
+        return [part for n, v in entries for part in ((n, NAME, n), (n, kind.section, v))]
+    if isinstance(kind, type):
+        return _known_keys(kind, _mapping(value))
+    if not isinstance(value, Unresolved):
+        kind(value)
+    return []
 
 
-def _model_at(model: type[BaseModel], path: list[Any]) -> type[BaseModel]:
-    """The section that the keys of `path` lead to."""
-    parts = iter(path)
-    for part in parts:
-        annotation = model.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-        else:  # a mapping of names to sections
-            model = get_args(annotation)[1]
-            next(parts, None)
-    return model
+def _mapping(value: Any) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise expected("a mapping")
+    return value
 
 
-def _holds_secret(path: list[Any], model: type[BaseModel]) -> bool:
-    if not path or not all(isinstance(part, str) for part in path):
-        return False
-    field = _model_at(model, path[:-1]).model_fields.get(path[-1])
-    return field is not None and "Secret" in str(field.annotation)
+def _known_keys(section: type[Section], data: dict[Any, Any]) -> list[_Part]:
+    return [
+        (name, key.kind, data[name])
+        for name, key in section.keys.items()
+        if name in data and data[name] is not key.default  # such as null
+    ]
+
+
+def _problem(unfit: Unfit, value: Any, path: _Path, where: Source) -> Problem:
+    subject = f"{_dotted(path)}: " if path else ""
+    got = f", got {shown(value)}" if unfit.shows else ""
+    return Problem(subject + unfit.message + got, where, unfit.advice)
+
+
+def _unknown_keys(
+    section: type[Section], data: dict[Any, Any], path: _Path, where: Source
+) -> Iterator[Problem]:
+    inside = f" in {_dotted(path)}" if path else ""
+    for given in [key for key in data if key not in section.keys]:
+        key, at = str(given), place(data, [given], where)
+        if key in schema.HOST_ONLY_KEYS and issubclass(section, schema.Settings):
+            yield Problem(f"{key!r}{inside} can be given for single hosts only", at)
+        else:
+            yield Problem(f"unknown key {key!r}{inside}", at, _advice(key, list(section.keys)))
+
+
+def _advice(key: str, known: list[str]) -> str:
+    """What to write in place of an unknown key."""
+    if close := suggestion(key, known):
+        return close
+    if _OTHER_NAMES.get(key) in known:
+        return f"did you mean {_OTHER_NAMES[key]!r}?"
+    if "vars" in known:
+        return "variables of your own go under vars:"
+    return "known here: " + ", ".join(known)
+
+
+def _dotted(path: _Path) -> str:
+    return ".".join(map(str, path))

@@ -71,7 +71,7 @@ def split_extra(extra: dict[str, Any] | None) -> tuple[MarkedDict, MarkedDict, l
     """
     data = mark(extra or {}, COMMAND_LINE)
     gateway: Any = data.get("gateway") or marked(COMMAND_LINE, {})
-    known = without(data, {key for key in data if key not in schema.HostSettings.model_fields})
+    known = without(data, {key for key in data if key not in schema.HostSettings.keys})
     own = without(data, {"gateway", *known})
     settings = merge(known, marked(own.source, {"vars": own})) if own else known
     problems = [

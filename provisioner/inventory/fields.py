@@ -1,6 +1,7 @@
 """The kinds of values that an inventory holds, each of which says in plain words what it expects.
 
-Validators return the value they were given, so that a Secret stays a Secret.
+A check gives back the value it was given, so that a Secret stays a Secret; of a number or a boolean
+that is written as text it makes one. It raises Unfit.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import PlainValidator
-from pydantic_core import PydanticCustomError
-
 from provisioner.secrets import Secret
+
+Check = Callable[[Any], Any]
 
 RESERVED_NAMES = ("all", "gateway")
 QUOTES = "put it in quotes"
@@ -30,21 +30,27 @@ _HOST_KEY = re.compile(
 )
 
 
-def expected(what: str, advice: str = "") -> PydanticCustomError:
+class Unfit(Exception):
+    """A value that will not do.
+
+    `shows` says whether a message may tell the value, `key` which key of a mapping is the one.
+    """
+
+    def __init__(
+        self, message: str, advice: str = "", *, shows: bool = True, key: object = None
+    ) -> None:
+        super().__init__(message)
+        self.message, self.advice, self.shows, self.key = message, advice, shows, key
+
+
+def expected(what: str, advice: str = "", *, shows: bool = True) -> Unfit:
     """The error of a value that is not `what`."""
-    return PydanticCustomError("expected", "{what}", {"what": what, "advice": advice})
-
-
-def bad_variable(name: object) -> PydanticCustomError:
-    """The error of a key that can't name a variable in a template."""
-    what = f"{name!r} can't be the name of a variable"
-    advice = "a name has letters, digits and '_' only, and begins with no digit"
-    return PydanticCustomError("bad_key", "{what}", {"what": what, "advice": advice, "key": name})
+    return Unfit(f"expected {what}", advice, shows=shows)
 
 
 def _text(
     what: str, good: Callable[[str], object], advise: Callable[[str], str] = lambda value: ""
-) -> PlainValidator:
+) -> Check:
     def check(value: Any) -> Any:
         if value is None or isinstance(value, (dict, list)):
             raise expected(what)
@@ -54,22 +60,22 @@ def _text(
             raise expected(what, advise(value))
         return value
 
-    return PlainValidator(check)
+    return check
 
 
-def _number(what: str, kind: type, low: float, high: float) -> PlainValidator:
+def _number(what: str, kind: type, low: float, high: float) -> Check:
     def check(value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, (str, int, kind)):
             raise expected(what)
         try:
             number = kind(value)
-        except ValueError:
+        except (OverflowError, ValueError):
             raise expected(what) from None
         if not low <= number <= high:
             raise expected(f"{what} from {low} to {high}")
         return number
 
-    return PlainValidator(check)
+    return check
 
 
 def boolean(value: Any) -> bool:
@@ -87,7 +93,7 @@ def _boolean_or_auto(value: Any) -> bool | str:
         return "auto"
     try:
         return boolean(value)
-    except PydanticCustomError:
+    except Unfit:
         raise expected("true, false or auto") from None
 
 
@@ -95,9 +101,10 @@ def _secret(value: Any) -> Secret:
     if isinstance(value, Secret):
         return value
     if not isinstance(value, str):
-        raise expected("text", "" if isinstance(value, (dict, list)) else QUOTES)
+        advice = "" if value is None or isinstance(value, (dict, list)) else QUOTES
+        raise expected("text", advice, shows=False)
     if not value:
-        raise expected("text that is not empty")
+        raise expected("text that is not empty", shows=False)
     return Secret(value)
 
 
@@ -127,7 +134,7 @@ def _address_advice(value: str) -> str:
 
 def is_port(value: str) -> bool:
     """Whether `value` is the number of a port."""
-    return value.isascii() and value.isdigit() and 1 <= int(value) <= 65535
+    return bool(re.fullmatch("[0-9]{1,5}", value)) and 1 <= int(value) <= 65535
 
 
 def _is_endpoint(value: str) -> bool:
@@ -192,46 +199,42 @@ def _variables(value: Any) -> Any:
         raise expected("a mapping of variables")
     for key in value:
         if not isinstance(key, str) or not key.isidentifier():
-            raise bad_variable(key)
+            what = f"{key!r} can't be the name of a variable"
+            advice = "a name has letters, digits and '_' only, and begins with no digit"
+            raise Unfit(what, advice, shows=False, key=key)
     return value
 
 
-def choice(*words: str) -> PlainValidator:
+def choice(*words: str) -> Check:
     """One of `words`."""
     return _text("one of " + ", ".join(words), lambda value: value in words)
 
 
-def whole(low: int, high: int = 2**31) -> PlainValidator:
+def whole(low: int, high: int = 2**31) -> Check:
     """A whole number in a range."""
     return _number("a whole number", int, low, high)
 
 
-Name = Annotated[str, PlainValidator(_name)]
-Text = Annotated[str, _text("text that is not empty", str.strip)]
-Word = Annotated[str, _text("one word that does not begin with '-'", _WORD.fullmatch)]
-Boolean = Annotated[bool, PlainValidator(boolean)]
-BooleanOrAuto = Annotated[bool | str, PlainValidator(_boolean_or_auto)]
-SecretText = Annotated[Secret, PlainValidator(_secret)]
-Port = Annotated[int, whole(1, 65535)]
-Seconds = Annotated[float, _number("a number of seconds", float, 0.1, 600)]
-Address = Annotated[str, _text("an IP address or host name", _is_address, _address_advice)]
-Ip = Annotated[str, _text("an IP address", is_ip)]
-Endpoint = Annotated[str, _text("HOST:PORT", _is_endpoint)]
-Forward = Annotated[str, _text("PORT:HOST:HOSTPORT", _is_forward)]
-Url = Annotated[str, _text("a URL that begins with http:// or https://", _is_url)]
-HostKey = Annotated[
-    str,
-    _text('"SHA256:…" or "ssh-ed25519 AAAA…", as ssh-keygen -l or ssh-keyscan shows', _is_host_key),
-]
-Network = Annotated[
-    str, _text("an IPv4 network such as 10.199.0.0/24", _is_network, _network_advice)
-]
-AbsolutePath = Annotated[
-    str, _text("a path that begins with /", re.compile(r"/[^\x00\n]*").fullmatch)
-]
-Sha256 = Annotated[str, _text("64 hexadecimal digits", re.compile("[0-9a-fA-F]{64}").fullmatch)]
-MachineId = Annotated[
-    str,
-    _text("a machine id of letters, digits and '-'", re.compile("[A-Za-z0-9-]{1,64}").fullmatch),
-]
-Variables = Annotated[dict[str, Any], PlainValidator(_variables)]
+NAME: Check = _name
+TEXT = _text("text that is not empty", str.strip)
+WORD = _text("one word that does not begin with '-'", _WORD.fullmatch)
+BOOLEAN: Check = boolean
+BOOLEAN_OR_AUTO: Check = _boolean_or_auto
+SECRET: Check = _secret
+PORT = whole(1, 65535)
+SECONDS = _number("a number of seconds", float, 0.1, 600)
+ADDRESS = _text("an IP address or host name", _is_address, _address_advice)
+IP = _text("an IP address", is_ip)
+ENDPOINT = _text("HOST:PORT", _is_endpoint)
+FORWARD = _text("PORT:HOST:HOSTPORT", _is_forward)
+URL = _text("a URL that begins with http:// or https://", _is_url)
+HOST_KEY = _text(
+    '"SHA256:…" or "ssh-ed25519 AAAA…", as ssh-keygen -l or ssh-keyscan shows', _is_host_key
+)
+NETWORK = _text("an IPv4 network such as 10.199.0.0/24", _is_network, _network_advice)
+ABSOLUTE_PATH = _text("a path that begins with /", re.compile(r"/[^\x00\n]*").fullmatch)
+SHA256 = _text("64 hexadecimal digits", re.compile("[0-9a-fA-F]{64}").fullmatch)
+MACHINE_ID = _text(
+    "a machine id of letters, digits and '-'", re.compile("[A-Za-z0-9-]{1,64}").fullmatch
+)
+VARIABLES: Check = _variables

@@ -10,9 +10,10 @@ from provisioner.errors import BadInput, Problem, Source
 from provisioner.inventory import conflicts, schema
 from provisioner.inventory.document import check_document, normalise
 from provisioner.inventory.extra import COMMAND_LINE, split_extra
-from provisioner.inventory.merge import mark, marked, merge, merge_all, place, plain, without
+from provisioner.inventory.merge import mark, marked, merge, merge_all, place, without
 from provisioner.inventory.model import Gateway, Host, Inventory
 from provisioner.inventory.references import References
+from provisioner.inventory.sections import values
 from provisioner.inventory.target import parse_target
 from provisioner.yamlsource import MarkedDict, load_yaml
 
@@ -128,7 +129,7 @@ def _merged(data: MarkedDict, name: str, groups: tuple[str, ...], extra: MarkedD
 
 
 def _host(name: str, layer: MarkedDict, groups: tuple[str, ...]) -> Host:
-    settings = plain(schema.values(schema.HostSettings.model_validate(layer)))
+    settings = values(schema.HostSettings, layer)
     settings.pop("groups")
     own = settings.pop("vars")
     connection = {key: settings.pop(key) for key in schema.CONNECTION_KEYS}
@@ -138,7 +139,7 @@ def _host(name: str, layer: MarkedDict, groups: tuple[str, ...]) -> Host:
 
 def _gateway(data: MarkedDict, extra: MarkedDict) -> Gateway:
     section = data.get("gateway", marked(data.source, {}))
-    settings = schema.values(schema.GatewaySettings.model_validate(section))
+    settings = values(schema.GatewaySettings, section)
     return Gateway(
         host=_gateway_host(data, section, extra) if settings["host"] else None,
         api=settings["api"],
@@ -146,7 +147,7 @@ def _gateway(data: MarkedDict, extra: MarkedDict) -> Gateway:
         admin_token=settings["admin_token"],
         manage=settings["manage"],
         addresses=settings["addresses"],
-        forwards=list(settings["forwards"]),
+        forwards=settings["forwards"],
         tunnel_address=settings["tunnel_address"],
         tunnel_port=settings["tunnel_port"],
     )

@@ -73,6 +73,14 @@ CASES = {
         "hosts:\n  w1:\n    ansible_host: 198.51.100.7\n",
         "inv.yaml:3: unknown key 'ansible_host' in hosts.w1 (did you mean 'address'?)",
     ),
+    "key a number": (
+        "hosts:\n  w1:\n    1.5: x\n",
+        "inv.yaml:3: unknown key '1.5' in hosts.w1 (variables of your own go under vars:)",
+    ),
+    "list a set": (
+        "hosts: {w1: {ollama: {models: !!set {a}}}}\n",
+        "inv.yaml:1: hosts.w1.ollama.models: expected a list, got {'a'}",
+    ),
     "host key in defaults": (
         "defaults:\n  machine_id: e13daa82\nhosts: {w1: }\n",
         "inv.yaml:2: 'machine_id' in defaults can be given for single hosts only",
@@ -189,6 +197,10 @@ CASES = {
         "hosts:\n  w1: {connect_timeout: 0}\n",
         "inv.yaml:2: hosts.w1.connect_timeout: expected a number of seconds from 0.1 to 600, got 0",
     ),
+    "timeout beyond all numbers": (
+        f"hosts:\n  w1: {{connect_timeout: 1{'0' * 400}}}\n",
+        f"inv.yaml:2: hosts.w1.connect_timeout: expected a number of seconds, got 1{'0' * 59}…",
+    ),
     "url": (
         "gateway: {url: 'gw:31994'}\nhosts: {w1: }\n",
         "inv.yaml:1: gateway.url: expected a URL that begins with http:// or https://, "
@@ -197,6 +209,10 @@ CASES = {
     "api": (
         "gateway: {host: gw, api: localhost}\nhosts: {w1: }\n",
         "inv.yaml:1: gateway.api: expected HOST:PORT, got 'localhost'",
+    ),
+    "api with a port beyond all numbers": (
+        f"gateway: {{host: gw, api: 'gw:{'9' * 5000}'}}\nhosts: {{w1: }}\n",
+        f"inv.yaml:1: gateway.api: expected HOST:PORT, got 'gw:{'9' * 56}…",
     ),
     "forward": (
         "gateway:\n  host: gw\n  forwards: ['6379:redis']\nhosts: {w1: }\n",
@@ -376,6 +392,31 @@ def test_an_unresolved_secret_is_one_problem_even_where_a_number_belongs(refused
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "what"),
+    [
+        ("gateway: !env B9_NOT_SET\nhosts: {w1: }", "gateway", "a mapping"),
+        ("groups: {a: !env B9_NOT_SET}\nhosts: {w1: }", "groups.a", "a mapping"),
+        ("hosts: !env B9_NOT_SET", "hosts", "a mapping"),
+        ("hosts: {w1: {groups: !env B9_NOT_SET}}", "hosts.w1.groups", "a list"),
+    ],
+)
+def test_no_secret_will_do_for_a_mapping_or_a_list(
+    refused: Refused, text: str, name: str, what: str
+) -> None:
+    assert refused(text) == [
+        "inv.yaml:1: environment variable B9_NOT_SET is not set (export B9_NOT_SET=…)",
+        f"inv.yaml:1: {name}: expected {what}, got another value, which is secret",
+    ]
+
+
+def test_an_unknown_key_is_one_whatever_its_value(refused: Refused) -> None:
+    assert refused("hosts: {w1: {adress: !env B9_NOT_SET}}") == [
+        "inv.yaml:1: environment variable B9_NOT_SET is not set (export B9_NOT_SET=…)",
+        "inv.yaml:1: unknown key 'adress' in hosts.w1 (did you mean 'address'?)",
+    ]
+
+
 def test_the_value_of_a_secret_is_not_in_the_problem(
     refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,6 +425,7 @@ def test_the_value_of_a_secret_is_not_in_the_problem(
         "inv.yaml:1: hosts.w1.port: expected a whole number, got another value, which is secret"
     ]
     assert "hunter22" not in str(refused("hosts: {w1: {become_password: [hunter22]}}"))
+    assert "12345678" not in str(refused("hosts: {1: {become_password: 12345678}}"))
 
 
 def test_what_is_no_yaml_is_named_with_its_line(refused: Refused) -> None:

@@ -85,10 +85,13 @@ def test_known_settings_in_extra_are_checked(load: Load, items: list[str], probl
 
 
 def test_a_setting_of_an_extra_file_has_its_line(load: Load) -> None:
-    Path("extra.yaml").write_text("pool: cpu\nport: abc\n")
+    Path("extra.yaml").write_text("pool: cpu\nport: abc\ngateway:\n  api: x\n")
     with pytest.raises(BadInput) as caught:
         load("hosts: {w1: }", parse_extra(["@extra.yaml"]))
-    assert str(caught.value) == "extra.yaml:2: port: expected a whole number, got 'abc'"
+    assert str(caught.value).splitlines() == [
+        "extra.yaml:2: port: expected a whole number, got 'abc'",
+        "extra.yaml:4: gateway.api: expected HOST:PORT, got 'x'",
+    ]
 
 
 def test_one_address_for_all_hosts_is_refused(load: Load) -> None:

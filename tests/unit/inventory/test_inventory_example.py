@@ -11,6 +11,7 @@ import pytest
 
 from provisioner.errors import BadInput
 from provisioner.inventory import load_inventory, schema
+from provisioner.inventory.sections import Key, Section
 from provisioner.yamlsource import load_yaml
 
 EXAMPLE = Path(__file__).parents[3] / "inventory.example.yaml"
@@ -18,26 +19,23 @@ TELLING = {"gateway.host", "gateway.user", "gateway.admin_token", "defaults.user
 """Keys whose value is an example and no default."""
 
 
-def fields(model: type[schema.Section], path: str) -> Iterator[tuple[str, Any]]:
+def keys(section: type[Section], path: str) -> Iterator[tuple[str, Key]]:
     """Every key of a section and of the sections in it, by its dotted path."""
-    for name, field in model.model_fields.items():
+    for name, key in section.keys.items():
         here = f"{path}.{name}"
-        yield here, field
-        if isinstance(field.annotation, type) and issubclass(field.annotation, schema.Section):
-            yield from fields(field.annotation, here)
-
-
-def host_only() -> Iterator[tuple[str, Any]]:
-    for name in sorted(schema.HOST_ONLY_KEYS):
-        yield f"hosts.w1.{name}", schema.HostSettings.model_fields[name]
+        yield here, key
+        if isinstance(key.kind, type):
+            yield from keys(key.kind, here)
 
 
 EVERY_KEY = {
-    **schema.Document.model_fields,
-    **dict(fields(schema.GatewaySettings, "gateway")),
-    **dict(fields(schema.Settings, "defaults")),
-    "groups.lambda.hosts": schema.GroupSettings.model_fields["hosts"],
-    **dict(host_only()),
+    **schema.Document.keys,
+    **dict(keys(schema.GatewaySettings, "gateway")),
+    **dict(keys(schema.Settings, "defaults")),
+    "groups.lambda.hosts": schema.GroupSettings.hosts,
+    **{
+        f"hosts.w1.{name}": schema.HostSettings.keys[name] for name in sorted(schema.HOST_ONLY_KEYS)
+    },
 }
 
 
@@ -77,13 +75,13 @@ def test_the_example_loads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", EVERY_KEY)
 def test_the_example_has_the_key_with_its_default_and_meaning(document: Any, path: str) -> None:
-    field = EVERY_KEY[path]
+    key = EVERY_KEY[path]
     value, where = document, document.source
     for part in path.split("."):
         assert part in value, f"{path} is not in the example"
         where, value = value.where(part), value[part]
     line = EXAMPLE.read_text(encoding="utf-8").splitlines()[where.line - 1]
-    assert line.partition(" # ")[2] == field.description
+    assert line.partition(" # ")[2] == key.description
     is_leaf = path.startswith(("gateway.", "defaults.")) and not isinstance(value, dict)
     if is_leaf and path not in TELLING:
-        assert value == field.get_default(call_default_factory=True)
+        assert value == key.default

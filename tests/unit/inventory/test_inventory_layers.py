@@ -70,8 +70,13 @@ def test_hosts_share_nothing_that_can_change(load: Load) -> None:
     hosts = load(text).hosts
     hosts["w1"].variables["deep"]["one"] = "changed"
     hosts["w1"].variables["ollama"]["models"].append("changed")
-    assert hosts["w2"].variables["deep"]["one"] == 1
-    assert hosts["w2"].variables["ollama"]["models"] == ["a"]
+    hosts["w1"].variables["preflight"]["ignore"].append("changed")
+    hosts["w1"].variables["tunnel"]["port"] = "changed"
+    for other in (hosts["w2"], load(text).hosts["w1"]):
+        assert other.variables["deep"]["one"] == 1
+        assert other.variables["ollama"]["models"] == ["a"]
+        assert other.variables["preflight"]["ignore"] == []
+        assert other.variables["tunnel"]["port"] == 1994
 
 
 def test_an_empty_section_leaves_the_layers_below_alone(load: Load) -> None:
