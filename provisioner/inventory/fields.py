@@ -101,7 +101,7 @@ def _secret(value: Any) -> Secret:
     if isinstance(value, Secret):
         return value
     if not isinstance(value, str):
-        advice = "" if value is None or isinstance(value, (dict, list)) else QUOTES
+        advice = "" if isinstance(value, (dict, list)) else QUOTES
         raise expected("text", advice, shows=False)
     if not value:
         raise expected("text that is not empty", shows=False)
