@@ -27,6 +27,9 @@ from provisioner.remote.module import Context, ModuleFailed
 
 ALIVE_EVERY = 10.0  # seconds between signs of life
 SILENCE_LIMIT = 60.0  # seconds without one, after which the peer counts as gone
+HOLD = 0.02  # seconds that messages wait for more, where nobody waits for them
+# What may be the end of this program is told of before it is begun.
+DANGEROUS = frozenset({"command", "shell", "raw", "script", "service", "systemd"})
 
 
 class Runner:
@@ -37,6 +40,7 @@ class Runner:
         self.operations: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.blobs = BlobStore(lambda sha256: self.send(t="need", sha256=sha256))
         self.write_lock = threading.Lock()
+        self.held = threading.Event()
         self.failed: dict[int, int | None] = {}  # sequences that ended, and by which group
         self.heard = time.monotonic()
         self.gone = threading.Event()
@@ -45,14 +49,23 @@ class Runner:
         """Send one message; a controller that has gone away is noticed by the reader."""
         self._write(message(content))
 
-    def _write(self, data: bytes, flush: bool = True) -> None:
+    def _write(self, data: bytes, hold: bool = False) -> None:
         with self.write_lock:
             try:
                 self.stdout.write(data)
-                if flush:
+                if not hold:
                     self.stdout.flush()
             except (OSError, ValueError):
                 self.gone.set()
+        if hold:
+            self.held.set()
+
+    def flush(self) -> None:
+        """Flusher thread: send what is held. Each packet that comes costs a controller of many
+        hosts more than what is in it."""
+        while self.held.wait() and not self.gone.wait(HOLD):
+            self.held.clear()
+            self._write(b"")
 
     def read(self) -> None:
         """Reader thread: queue operations, store blobs, note signs of life."""
@@ -90,7 +103,7 @@ class Runner:
 
     def serve(self) -> None:
         """Greet, then execute until told to stop or left alone."""
-        for target in (self.read, self.beat):
+        for target in (self.read, self.beat, self.flush):
             threading.Thread(target=target, daemon=True).start()
         hello = self.operations.get()
         if hello is None or not self._lock(hello.get("lock")):
@@ -136,14 +149,14 @@ class Runner:
 
     def _execute(self, operation: dict[str, Any]) -> None:
         number = operation["id"]
-        self.send(t="start", id=number)
+        start = message({"t": "start", "id": number})
+        self._write(start, hold=operation["module"] not in DANGEROUS)
         started = time.monotonic()
         result = _advised(self._locked_call(operation), operation)
         result, data = _answer(number, result, time.monotonic() - started)
         if result.get("failed") and operation.get("on_failure", "stop") == "stop":
             self.failed[operation["sequence"]] = operation.get("group")
-        # where the next operation waits already, the result goes with the word of its start
-        self._write(data, flush=self.operations.empty())
+        self._write(data, hold=not self.operations.empty())
 
     def _locked_call(self, operation: dict[str, Any]) -> dict[str, Any]:
         wanted = operation.get("lock")

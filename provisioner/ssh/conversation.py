@@ -90,6 +90,8 @@ class Conversation:
         self._sent: dict[int, _Sent] = {}
         self._blobs: dict[str, Path | bytes] = {}
         self._state = threading.Condition()
+        self._outbox = bytearray()
+        self._posted = threading.Condition()
         self._write_lock = threading.Lock()
         self._greeted = threading.Event()
         self._hello_sent = threading.Event()
@@ -111,7 +113,7 @@ class Conversation:
         hello: dict[str, Any] = {"t": "hello"}
         if exclusive:
             hello["lock"] = self._lock_request()
-        for target in (self._read_loop, self._beat, self._watch):
+        for target in (self._read_loop, self._send_loop, self._watch):
             threading.Thread(target=target, daemon=True).start()
         self._write((password + "\n").encode() if password else b"")
         self._write(program() + frames.message(hello))
@@ -144,7 +146,9 @@ class Conversation:
                 return future
             self._sent[number] = _Sent(operation, future)
             self._blobs.update(operation.blobs)
-        self._write(data)
+        with self._posted:
+            self._outbox += data
+            self._posted.notify()
         return future
 
     def _request(self, number: int, operation: Operation) -> dict[str, Any]:
@@ -236,11 +240,14 @@ class Conversation:
             pass  # the file has gone: the host finds what it has got damaged
         self._write(frames.blob_piece(digest, b"", True))
 
-    def _beat(self) -> None:
-        """Tell that we live. A thread of its own, since a write may block."""
+    def _send_loop(self) -> None:
+        """Send operations, those at once that were submitted meanwhile; or tell that we live."""
         self._hello_sent.wait()
-        while not self._closing.wait(ALIVE_EVERY):
-            self._write(frames.message({"t": "alive"}))
+        while not self._closing.is_set():
+            with self._posted:
+                self._posted.wait_for(lambda: self._outbox or self._closing.is_set(), ALIVE_EVERY)
+                data, self._outbox = bytes(self._outbox), bytearray()
+            self._write(data or frames.message({"t": "alive"}))
 
     def _watch(self) -> None:
         """Notice when the runner doesn't live any more."""
@@ -262,6 +269,8 @@ class Conversation:
             self._state.notify_all()
         self._closing.set()
         self._hello_sent.set()
+        with self._posted:
+            self._posted.notify()
         self._pipe.close()
         for future in futures:
             future.set_exception(self._lost)

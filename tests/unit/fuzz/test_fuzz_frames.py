@@ -111,9 +111,7 @@ def test_what_is_cut_off_ends_with_its_last_frame(whole: list[Any], data: st.Dat
 
 @bounded(100)
 @given(st.integers(frames.MAX_FRAME + 1, 2**32 - 1), st.sampled_from((b"J", b"B")))
-def test_a_length_beyond_the_limit_is_refused_before_more_is_read(
-    length: int, kind: bytes
-) -> None:
+def test_a_length_beyond_the_limit_is_refused_before_more_is_read(length: int, kind: bytes) -> None:
     wire = Wire(header(length, kind) + b"x" * 100, [])
     assert wire.frames() == []
     assert len(wire.asked) == 2  # none at first, then the header and what came with it
