@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 import traceback
@@ -190,19 +191,11 @@ class Run:
         return hosts
 
     def _state(self, host: Host) -> HostState:
-        groups = {name: list(members) for name, members in self.inventory.groups.items()}
-        everyone = list(self.inventory.hosts)
+        groups = self.inventory.groups
         magic = {
             "inventory_hostname": host.name,
             "inventory_hostname_short": host.name.split(".")[0],
-            "groups": {
-                "all": everyone,
-                "workers": everyone,
-                "ungrouped": [
-                    name for name in everyone if not any(name in g for g in groups.values())
-                ],
-                **groups,
-            },
+            "groups": self._groups,
             "group_names": sorted(name for name, members in groups.items() if host.name in members),
             "ansible_host": host.address,
             "ansible_check_mode": self.options.check,
@@ -215,6 +208,14 @@ class Run:
         # the inventory has them already merged with what they override in part
         extra = {name: settings.get(name, value) for name, value in self.options.extra.items()}
         return HostState(host, HostVars(host.name, settings, extra, magic=magic))
+
+    @functools.cached_property
+    def _groups(self) -> dict[str, list[str]]:
+        """What playbooks see as `groups`."""
+        groups = {name: list(members) for name, members in self.inventory.groups.items()}
+        everyone, grouped = list(self.inventory.hosts), set().union(*groups.values())
+        ungrouped = [name for name in everyone if name not in grouped]
+        return {"all": everyone, "workers": everyone, "ungrouped": ungrouped, **groups}
 
     def _gateway_settings(self) -> dict[str, Any]:
         """What playbooks see as `gateway`."""

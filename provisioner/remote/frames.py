@@ -19,6 +19,7 @@ MARKER = b"B9PROV-RUNNER 1\n"
 _HEADER = struct.Struct(">Ic")
 _BLOB_HEADER = 33  # bytes
 _PIECE = 1 << 18  # bytes
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _NO_FRAME = "something that is no frame came over the wire"
 
 
@@ -32,7 +33,7 @@ class NoFrame(BrokenWire):
 
 def message(content: dict[str, Any]) -> bytes:
     """The frame of a JSON message."""
-    body = json.dumps(content, separators=(",", ":")).encode()
+    body = _ENCODER.encode(content).encode()
     if len(body) > MAX_FRAME:
         raise BrokenWire(f"a message of {len(body)} bytes is over the limit of {MAX_FRAME}")
     return _HEADER.pack(len(body), b"J") + body

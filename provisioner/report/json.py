@@ -16,6 +16,7 @@ from provisioner.report.text import masked
 from provisioner.report.verdict import Rerun
 
 SCHEMA = 1
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _PROGRESS_EVERY = 1.0  # seconds, per host
 _IDENTIFIERS = ("host", "hosts", "unfinished", "delegated_to", "status")  # names, not contents
 
@@ -108,4 +109,4 @@ def _end(summary: HostSummary) -> dict[str, Any]:
 
 
 def _dump(content: dict[str, Any]) -> str:
-    return json.dumps(content, separators=(",", ":"))
+    return _ENCODER.encode(content)
