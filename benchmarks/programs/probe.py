@@ -3,7 +3,8 @@
     probe.py RESULT play|load PLAYBOOK INVENTORY
 
 `load` does all that `b9prov play` does before it turns to the hosts, and nothing after that.
-RESULT gets a JSON object: `code`; `cpu` in seconds and `mib` at the most, of the whole process;
+RESULT gets a JSON object: `code`; `seconds` from the first to the last; `cpu` in seconds and `mib`
+at the most, of the whole process;
 `threads` and `files` that are there afterwards and were not before.
 """
 
@@ -23,11 +24,12 @@ SETTLE = 15.0  # seconds that threads which were told to end have for it
 def main() -> None:
     """Run it and write the result."""
     result, what, playbook, inventory = sys.argv[1:]
-    files = _files()
+    files, started = _files(), time.monotonic()
     code = _play(playbook, inventory) if what == "play" else _load(playbook, inventory)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     figures = {
         "code": code,
+        "seconds": time.monotonic() - started,
         "cpu": usage.ru_utime + usage.ru_stime,
         "mib": _peak_mib(),
         "threads": _threads_left(),

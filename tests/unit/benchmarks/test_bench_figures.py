@@ -73,12 +73,14 @@ def test_what_each_host_takes_is_the_slope() -> None:
         {"hosts": hosts, "cpu": 1.0 + 0.02 * hosts, "mib": 50 + hosts, "threads": 0, "files": 1}
         for hosts in (0, 50, 200)
     ]
-    part = {"rows": taken, "tasks": 24, "runs": 1}
+    part = {"rows": taken, "tasks": 24, "runs": 1, "large": {**taken[-1], "hosts": 2000}}
     figures = summary.summary({"fleet": part})
     assert figures["host_cpu_ms"] == 20
     assert figures["host_mib"] == 1
     assert (figures["threads_left"], figures["files_left"]) == (0, 1)
-    assert any("20.0 ms" in line for line in fleet.table(part))
+    table = fleet.table(part)
+    assert any("20.0 ms" in line for line in table)
+    assert any(line.startswith("2000 ") for line in table)
 
 
 def test_rates_are_parts_of_scps() -> None:
