@@ -98,12 +98,12 @@ def _connection(target: Target, family: tuple[str, ...]) -> Connection:
     if family:
         others = [name for names in KEY_FAMILIES if names != family for name in names]
         arguments["disabled_algorithms"] = {"keys": others}
-    return Connection(
+    return _Connection(
         target.address,
         user=target.user,
         port=target.port,
         gateway=_jump(target),
-        config=Config(ssh_config=_ssh_config()),
+        config=_config(),
         connect_timeout=target.connect_timeout,
         connect_kwargs=arguments,
     )
@@ -120,14 +120,19 @@ def _transport(sock: Any, **options: Any) -> paramiko.Transport:
     return transport
 
 
-@functools.lru_cache(maxsize=1)
-def _ssh_config() -> paramiko.SSHConfig:
-    """OpenSSH's configuration, read once for all hosts.
+class _Connection(Connection):  # type: ignore[misc]
+    """A connection that only reads its configuration: connections made side by side share it.
 
-    Fabric's own is not shared: a connection that is being made writes into it.
+    Fabric takes an attribute that its class does not declare for a setting to be changed.
     """
-    found: paramiko.SSHConfig = Config().base_ssh_config
-    return found
+
+    inline_ssh_env = None
+
+
+@functools.lru_cache(maxsize=1)
+def _config() -> Config:
+    """Fabric's and OpenSSH's configuration, read once for all hosts."""
+    return Config()
 
 
 def _jump(target: Target) -> Connection | None:
