@@ -14,11 +14,14 @@ from provisioner.report.files import failed_hosts, how_it_ended
 from provisioner.report.stream import Writer
 from provisioner.report.text import masked
 from provisioner.report.verdict import Rerun
+from provisioner.secrets import is_in_json
 
 SCHEMA = 1
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _PROGRESS_EVERY = 1.0  # seconds, per host
-_IDENTIFIERS = ("host", "hosts", "unfinished", "delegated_to", "status")  # names, not contents
+_AS_IS = frozenset(  # identifiers and what is ours, not contents
+    ("schema", "event", "host", "hosts", "unfinished", "delegated_to", "status", "seconds", "time")
+)
 
 
 class JsonLines:
@@ -36,7 +39,8 @@ class JsonLines:
         if isinstance(event, RunFinished):
             self._finish(event)
         elif not (isinstance(event, TaskProgress) and self._too_soon(event)):
-            self._write(_name(type(event).__name__), _fields(event))
+            content = {key: getattr(event, key) for key in event.__dataclass_fields__}
+            self._write(_name(type(event).__name__), content)
 
     def close(self) -> None:
         """Raise the OSError that cut the lines short, if one did."""
@@ -47,7 +51,7 @@ class JsonLines:
         ends = {name: _end(summary) for name, summary in event.hosts.items()}
         content = {
             "hosts": ends,
-            "seconds": round(event.seconds, 3),
+            "seconds": event.seconds,
             "interrupted": event.interrupted,
             "unfinished": list(event.unfinished),
             "retry": masked(self._rerun(failed)) if failed else None,
@@ -56,9 +60,11 @@ class JsonLines:
         self._out.line(_dump(summary_line(event)))
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
+        if "seconds" in content:
+            content["seconds"] = round(content["seconds"], 3)
         moment = self._now().astimezone(timezone.utc).isoformat(timespec="milliseconds")
         stamp = moment.replace("+00:00", "Z")
-        self._out.line(_dump({"schema": SCHEMA, "event": name, **content, "time": stamp}))
+        self._out.line(_shown({"schema": SCHEMA, "event": name, **content, "time": stamp}))
 
     def _too_soon(self, event: TaskProgress) -> bool:
         """Whether the host told of this transfer within the last second; its end is always told."""
@@ -89,14 +95,15 @@ def _name(kind: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()
 
 
-def _fields(event: Event) -> dict[str, Any]:
-    return {key: _value(key, getattr(event, key)) for key in event.__dataclass_fields__}
-
-
-def _value(key: str, value: Any) -> Any:
-    if key in _IDENTIFIERS:
-        return list(value) if isinstance(value, tuple) else value
-    return round(value, 3) if key == "seconds" else masked(value)
+def _shown(content: dict[str, Any]) -> str:
+    """The line of an event; it is gone through in search of secrets only where it has one."""
+    try:
+        line = _dump(content)
+        if not is_in_json(line):
+            return line
+    except (TypeError, ValueError):  # what JSON does not have becomes text
+        pass
+    return _dump({key: value if key in _AS_IS else masked(value) for key, value in content.items()})
 
 
 def _end(summary: HostSummary) -> dict[str, Any]:

@@ -36,8 +36,8 @@ HIDDEN = (WORD, "hunter2", str(NUMBER), "AAAAline-one-of-it", "BBBBline-two-of-i
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets, "_by_start", {})
-    monkeypatch.setattr(secrets, "_longest_first", ())
+    monkeypatch.setattr(secrets, "_known", secrets._Index())
+    monkeypatch.setattr(secrets, "_known_in_json", secrets._Index())
     for value in (WORD, str(NUMBER), BLOCK):
         secrets.register(value)
 
