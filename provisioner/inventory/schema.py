@@ -62,8 +62,8 @@ class Preflight(Section):
     ignore = Key(ListOf(f.WORD), [], "names of checks whose failure is only a warning")
 
 
-class Settings(Section):
-    """What `defaults`, groups, hosts and -e may say."""
+class Login(Section):
+    """How to log in to a host."""
 
     user = Key(f.WORD, None, "SSH user; null: as ssh_config says, or yours")
     port = Key(f.PORT, 22, "SSH port")
@@ -72,6 +72,11 @@ class Settings(Section):
     jump = Key(f.WORD, None, "jump host, USER@ADDRESS:PORT, or several with commas")
     become_password = Key(f.SECRET, None, "sudo's password, where it wants one")
     connect_timeout = Key(f.SECONDS, 10.0, "seconds to connect and log in")
+
+
+class Settings(Login):
+    """What `defaults`, groups, hosts and -e may say."""
+
     pool = Key(f.WORD, "gpu", "the gateway's worker pool")
     provider = Key(f.WORD, "generic", "provider name the machine is registered under")
     gpu = Key(f.BOOLEAN_OR_AUTO, True, "true: healthy GPUs wanted; false: CPU only; auto: either")
@@ -101,17 +106,10 @@ class GroupSettings(Settings):
     hosts = Key(ListOf(f.WORD), [], "names of its hosts")
 
 
-class GatewaySettings(Section):
+class GatewaySettings(Login):
     """The gateway and the host it runs on."""
 
     host = Key(f.ADDRESS, None, "SSH address of the gateway host")
-    user = Key(f.WORD, None, "SSH user; null: as ssh_config says, or yours")
-    port = Key(f.PORT, 22, "SSH port")
-    identity_file = Key(f.TEXT, None, "private key, relative to this file; null: the agent's")
-    host_key = Key(f.HOST_KEY, None, "SHA256:… or ssh-ed25519 AAAA…; null: known_hosts")
-    jump = Key(f.WORD, None, "jump host, USER@ADDRESS:PORT, or several with commas")
-    become_password = Key(f.SECRET, None, "sudo's password, where it wants one")
-    connect_timeout = Key(f.SECONDS, 10.0, "seconds to connect and log in")
     api = Key(f.ENDPOINT, "localhost:31994", "the gateway's API as seen from the gateway host")
     url = Key(f.URL, None, "the API, where it is reached without that host")
     admin_token = Key(f.SECRET, None, "cluster-admin token; null: machine_id per host")
@@ -132,16 +130,7 @@ class Document(Section):
     hosts = Key(ByName(HostSettings), {}, "the workers")
 
 
-CONNECTION_KEYS = (
-    "address",
-    "port",
-    "user",
-    "identity_file",
-    "host_key",
-    "jump",
-    "become_password",
-    "connect_timeout",
-)
+CONNECTION_KEYS = ("address", *Login.keys)
 """Settings that say how to reach a host; they are no variables."""
 
 HOST_ONLY_KEYS = frozenset(HostSettings.keys) - frozenset(Settings.keys)

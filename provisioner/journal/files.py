@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from provisioner.wholefile import replace
 
 _OWNER = 0o600
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 def write_private(path: Path, content: str) -> None:
-    """Replace `path` in one step, so that no reader meets half a file. Raises OSError."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
+    """Replace `path` in one step. Raises OSError."""
+    replace(path, content.encode(), _OWNER)
 
 
 def to_json(content: Any) -> str:

@@ -1,14 +1,12 @@
-"""Files that reports leave behind, written whole or not at all."""
+"""Files that reports leave behind."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from provisioner.engine.events import HostSummary
+from provisioner.wholefile import replace
 
 
 def failed_hosts(hosts: Mapping[str, HostSummary]) -> list[str]:
@@ -35,19 +33,9 @@ def write_retry_file(path: Path, hosts: Sequence[str]) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one step, so that no reader meets half a file."""
+    """Replace `path` by `content` in one step; a pipe or a device is written to instead."""
     path = path.resolve()
-    if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
+    if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        with open(beside, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
+    replace(path, content)

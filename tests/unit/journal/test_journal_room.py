@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[3] / "provisioner"
-ALLOWED = ("journal", "engine.events", "errors", "paths", "secrets")
+ALLOWED = ("journal", "engine.events", "errors", "paths", "secrets", "wholefile")
 USERS = ("cli", "journal")
 
 
