@@ -44,7 +44,9 @@ def record(playbook: Path, inventory: Path) -> list[Recorded]:
     tape: list[Recorded] = []
     run.pool.conversation = _tapped(run.pool.conversation, tape)  # type: ignore[method-assign]
     finished = run.execute()
-    failed = {name: host.reason for name, host in finished.hosts.items() if not host.well}
+    failed = {
+        name: host.reason or host.stopped for name, host in finished.hosts.items() if not host.well
+    }
     if failed:
         raise SystemExit(f"the recorded run failed: {failed}")
     return _without_retries(tape)
@@ -67,10 +69,10 @@ def _tapped(open_one: Callable[..., Conversation], tape: list[Recorded]) -> Call
     # each strand has a thread, which asks for its own host's conversation before any other
     origin = threading.local()
 
-    def conversation(target: Any, become_user: str | None) -> Any:
+    def conversation(target: Any, become_user: str | None, lend: bool = False) -> Any:
         if target.name != GATEWAY or not hasattr(origin, "name"):
             origin.name = target.name
-        return _Tap(open_one(target, become_user), origin.name, target.name, tape)
+        return _Tap(open_one(target, become_user, lend), origin.name, target.name, tape)
 
     return conversation
 

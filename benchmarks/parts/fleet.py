@@ -28,7 +28,9 @@ LARGE, NOT_LARGE = 2000, 100
 TASKS = 24
 ADDRESSES, FIRST_ADDRESS = 200, 40
 PORTS = (22, *range(2201, 2210))
-_SSHD = "MaxStartups 1000:30:2000\n" + "".join(f"Port {port}\n" for port in PORTS)
+_SSHD = "MaxStartups 1000:30:2000\nAddressFamily inet\n" + "".join(
+    f"Port {port}\n" for port in PORTS
+)
 
 
 def measure(bench: Bench) -> dict[str, Any]:
