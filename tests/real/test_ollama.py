@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pytest
 import requests
 from real_servers import Mirror, accepts, eventually, running, unpack_ollama
 
+from provisioner import inference
 from provisioner.lab import real_builds, registry
 from provisioner.remote.arguments import normalise
 from provisioner.remote.module import Context, ModuleFailed
@@ -197,3 +199,60 @@ def test_an_unknown_model_is_the_same_to_the_stand_in(ollama: str, standin: str,
         assert [json.loads(each) for each in ours.text.splitlines()] == [
             json.loads(each) for each in real.text.splitlines()
         ]
+
+
+@pytest.fixture
+def asked(ollama: str, tiny: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a model of the real Ollama, which the SDK is to ask."""
+    ensure(ollama, tiny)
+    monkeypatch.setattr(inference, "_client", None)
+    inference.configure(host="127.0.0.1", port=PORT)
+    return tiny
+
+
+MESSAGES = [{"role": "user", "content": "Hello!"}]
+FEW: dict[str, Any] = {"num_predict": 4, "seed": 1, "temperature": 0}
+
+
+def test_the_sdk_chats(asked: str) -> None:
+    result = inference.chat(model=asked, messages=MESSAGES, options=FEW)
+    assert (result.model, result.role, result.done_reason) == (asked, "assistant", "length")
+    assert result.usage.output_tokens == 4 and result.usage.seconds > 0
+    parts = list(inference.stream_chat(asked, MESSAGES, options=FEW))
+    assert "".join(part.content for part in parts) == result.content
+    assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
+
+
+def test_the_sdk_generates_embeds_and_lists(asked: str) -> None:
+    result = inference.generate(model=asked, prompt="Once upon a time", options=FEW)
+    assert result.usage.prompt_tokens > 0 and result.done
+    parts = list(inference.stream_generate(asked, "Once upon a time", options=FEW))
+    assert "".join(part.content for part in parts) == result.content
+    one = inference.embed(model=asked, input="Hello world").embedding
+    two = inference.embed(model=asked, input=["Hello world", "Goodbye"]).embeddings
+    assert len(two) == 2 and len(one) == len(two[0]) > 0
+    assert [(model.name, model.size > 0) for model in inference.list_models()] == [(asked, True)]
+
+
+def test_the_sdk_for_asyncio(asked: str) -> None:
+    async def both() -> tuple[Any, list[Any], Any, Any]:
+        chat, generated = await asyncio.gather(
+            inference.achat(asked, MESSAGES, options=FEW),
+            inference.agenerate(asked, "Once", options=FEW),
+        )
+        parts = [part async for part in inference.astream_chat(asked, MESSAGES, options=FEW)]
+        return chat, parts, generated, await inference.aembed(asked, "Hello world")
+
+    chat, parts, generated, embedded = asyncio.run(both())
+    assert "".join(part.content for part in parts) == chat.content
+    assert generated.done and len(embedded.embedding) > 0
+    assert asyncio.run(inference.alist_models()) == inference.list_models()
+
+
+def test_the_sdk_says_what_is_wrong(asked: str) -> None:
+    with pytest.raises(inference.ModelNotFound, match="pull"):
+        inference.chat("nosuch", MESSAGES)
+    with pytest.raises(inference.ModelNotFound):
+        list(inference.stream_generate("nosuch", "Once"))
+    with pytest.raises(inference.Refused, match="HTTP 400"):
+        inference.chat(asked, [{"role": 7}])

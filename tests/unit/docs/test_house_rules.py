@@ -66,6 +66,10 @@ def test_the_agent_needs_only_python_and_yaml() -> None:
     assert strangers("agent", "yaml") == []
 
 
+def test_the_inference_sdk_stands_alone() -> None:
+    assert strangers("inference", "httpx") == []
+
+
 def test_nobody_imports_the_command_line() -> None:
     assert users(("cli",)) == []
 
