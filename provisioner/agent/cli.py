@@ -1,4 +1,4 @@
-"""The `b9agent` command: run (the default), status, init."""
+"""The `b9agent` command: run (the default), status, init, config."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.agent import VERSION, configfile
-from provisioner.agent.aside import aside
+from provisioner.agent.config import config, sources
 from provisioner.agent.flags import Flags, UsageError, parse
-from provisioner.agent.log import MASK, Log, hide, mask, masked
-from provisioner.agent.settings import (
-    SETTINGS,
-    BadSettings,
-    Settings,
-    Source,
-    from_environment,
-    resolve,
-)
+from provisioner.agent.log import MASK, Log, mask, masked
+from provisioner.agent.settings import SETTINGS, BadSettings, Settings, Source, resolve
 
 _SWITCHES = ("once", "dry-run", "debug", "tui", "version", "help", "h")
 _INIT = {"gateway": "HOST:PORT", "port": "PORT", "pool": "NAME"}
@@ -29,6 +22,7 @@ _HELP = """\
 usage: b9agent [run] [flags]        register this machine and keep it ready
        b9agent status [--json]      how the running agent fares
        b9agent init --gateway HOST:PORT --token TOKEN --pool POOL [-y] [flags]
+       b9agent config show [--json] | validate | set KEY=VALUE…
 
 Flags may have one dash or two. They win over B9AGENT_* variables, which win over the file
 (--config, else ~/.b9agent/config.yaml, else /etc/b9agent/config.yaml).
@@ -44,7 +38,12 @@ Flags may have one dash or two. They win over B9AGENT_* variables, which win ove
 
 def main(arguments: list[str]) -> int:
     """Run `b9agent`; the exit code: 0 well, 1 not ready, 2 bad usage or settings."""
-    commands: dict[str, Callable[[list[str]], int]] = {"run": run, "status": status, "init": init}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "run": run,
+        "status": status,
+        "init": init,
+        "config": config,
+    }
     try:
         if arguments and not arguments[0].startswith("-"):
             if arguments[0] not in commands:
@@ -110,16 +109,7 @@ def _run(flags: Flags, log: Log) -> int:
 
 
 def _settings(flags: Flags, log: Log) -> Settings:
-    for setting in SETTINGS:
-        if setting.secret and setting.flag in flags.values:
-            hide(flags.values[setting.flag])
-            log.warning(f"--{setting.flag} shows in the process list; the file does not")
-    sources = [Source("flags", flags.values, Path.cwd()), from_environment(os.environ)]
-    path = configfile.find(flags.values.get("config"))
-    if path:
-        values = aside(lambda: dict(configfile.load(path, log).values))
-        sources.append(Source(str(path), values, path.parent))
-    settings = resolve(sources)
+    settings = resolve(sources(flags, log))
     if not settings.k3s_token:
         log.warning("no k3s token (k3s.token): the gateway will not be able to start work here")
     return settings

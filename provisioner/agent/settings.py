@@ -114,11 +114,11 @@ def from_environment(environment: Mapping[str, str]) -> Source:
 def resolve(sources: list[Source]) -> Settings:
     """Merge `sources`, the first one winning, and check the result; raises BadSettings."""
     problems: list[str] = []
-    values = {setting.flag: _value(setting, sources, problems) for setting in SETTINGS}
+    values = {setting.flag: find(setting, sources, problems)[0] for setting in SETTINGS}
     for setting in SETTINGS:
         if setting.secret:
             hide(values[setting.flag])
-        problems += _check(setting, values[setting.flag])
+        problems += check(setting, values[setting.flag])
     if problems:
         raise BadSettings(problems)
     return Settings(
@@ -140,14 +140,16 @@ def resolve(sources: list[Source]) -> Settings:
     )
 
 
-def _value(setting: Setting, sources: list[Source], problems: list[str]) -> str:
+def find(setting: Setting, sources: list[Source], problems: list[str]) -> tuple[str, str]:
+    """The value of a setting and where it is from; what can't be read is added to `problems`."""
     file_flag = _FILES.get(setting.flag, "")
     for source in sources:
         if source.values.get(setting.flag):
-            return source.values[setting.flag]
+            return source.values[setting.flag], source.label
         if source.values.get(file_flag):
-            return _secret_file(source.base / source.values[file_flag], problems)
-    return setting.default
+            path = source.base / source.values[file_flag]
+            return _secret_file(path, problems), str(path)
+    return setting.default, "default"
 
 
 def _secret_file(path: Path, problems: list[str]) -> str:
@@ -162,7 +164,8 @@ def _secret_file(path: Path, problems: list[str]) -> str:
 _REQUIRED = ("token", "machine-id")
 
 
-def _check(setting: Setting, value: str) -> list[str]:
+def check(setting: Setting, value: str) -> list[str]:
+    """What is wrong with the value of a setting, if anything; secrets are not shown."""
     where = f"{setting.path} (--{setting.flag})"
     if not value:
         missing = setting.flag in _REQUIRED
@@ -170,16 +173,16 @@ def _check(setting: Setting, value: str) -> list[str]:
     shown = "its value" if setting.secret else repr(value)
     if not re.fullmatch(setting.pattern, value, re.ASCII):
         return [f"{where}: {shown} is not {setting.wanted or 'usable'}"]
-    check: Callable[[str], bool] | None = None
+    fits: Callable[[str], bool] | None = None
     if setting.flag in _PORTS:
-        check = _is_port
+        fits = _is_port
     elif setting.flag in _HOSTS:
-        check = is_host
+        fits = is_host
     elif setting.flag == "private-ip":
-        check = _is_address
+        fits = _is_address
     elif setting.flag == "keepalive-interval":
-        check = _is_interval
-    if check and not check(value):
+        fits = _is_interval
+    if fits and not fits(value):
         return [f"{where}: {shown} is not {setting.wanted or 'a host name or address'}"]
     return []
 
