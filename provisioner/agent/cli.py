@@ -102,10 +102,17 @@ def _run(flags: Flags, log: Log) -> int:
         f"b9agent {VERSION}: machine {settings.machine_id}, pool {settings.pool}, "
         f"gateway {settings.gateway}, reached at {bodies.machine.hostname}"
     )
-    service = Service(settings, bodies, runtime, log)
     if flags.switches.get("once"):
-        return 0 if service.once() else 1
-    return service.run()
+        return 0 if Service(settings, bodies, runtime, log).once() else 1
+    while (code := Service(settings, bodies, runtime, log).run()) is None:
+        try:
+            settings = _settings(flags, log)
+            bodies = Bodies(settings, gpus, Metrics(gpus))
+            log.info("the settings were read anew")
+        except BadSettings as problem:
+            for line in problem.problems:
+                log.error(f"{line}; the settings stay as they were")
+    return code
 
 
 def _settings(flags: Flags, log: Log) -> Settings:

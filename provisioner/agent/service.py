@@ -1,7 +1,8 @@
-"""Runs the keeper until a signal ends it, and tells systemd how it fares."""
+"""Runs the keeper until a signal, and tells systemd how it fares."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -49,23 +50,27 @@ class Service:
             self._keeper.step()
         return self._keeper.standing.state is State.READY
 
-    def run(self) -> int:
-        """Keep the machine ready until SIGTERM or SIGINT; the exit code."""
+    def run(self) -> int | None:
+        """Keep the machine ready until SIGTERM or SIGINT; the exit code. On SIGHUP None: the
+        settings are to be read anew."""
         reader, writer = socket.socketpair()
         for end in (reader, writer):
             end.setblocking(False)
         thread = threading.Thread(target=self._keep, args=(writer,), daemon=True)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # The byte in the socket does the work; a handler is needed for one to be sent.
             signal.signal(number, lambda *_: None)
         thread.start()
         # Ready means that the agent is at work: an outage of the gateway is no failed start.
         notify("READY=1")
-        self._supervise(reader)
-        notify("STOPPING=1")
+        came = self._supervise(reader)
         failed = not thread.is_alive()
         self._clock.stop()
+        if set(came) == {signal.SIGHUP} and not failed:
+            thread.join(_GRACE)
+            return None
+        notify("STOPPING=1")
         thread.join(_GRACE)
         self._log.info("stopped")
         return 1 if failed else 0
@@ -74,14 +79,16 @@ class Service:
         try:
             self._keeper.run()
         finally:
-            writer.send(b"\0")
+            with contextlib.suppress(OSError):  # nobody listens any more after a reload
+                writer.send(b"\0")
 
-    def _supervise(self, reader: socket.socket) -> None:
-        """Return on a signal or when the keeper ends; until then give systemd signs of life."""
+    def _supervise(self, reader: socket.socket) -> bytes:
+        """The signals that came, or a 0 when the keeper ends; until then signs of life."""
         period = watchdog_seconds()
         while not select.select([reader], [], [], period / 3 if period else _IDLE)[0]:
             if period and self._keeper.healthy:
                 notify("WATCHDOG=1")
+        return reader.recv(64)
 
     def _publish(self, standing: Standing) -> None:
         self._runtime.publish(

@@ -339,3 +339,23 @@ def test_memory_threads_and_handles(agent: Agent, gateway: ScriptedGateway) -> N
     assert resident < 22 * 1024
     assert threads == 2
     assert handles < 12
+
+
+def test_settings_are_read_anew_on_sighup(agent: Agent, gateway: ScriptedGateway) -> None:
+    path = agent.configure(gateway.port)
+    process = agent.start("--config", path)
+    gateway.wait_for(2)
+    agent.wait_for_state("ready")
+    agent.configure(gateway.port, pool="other")
+    process.send_signal(signal.SIGHUP)
+    gateway.wait_for(4)
+    assert gateway.paths == ["register", "keepalive"] * 2
+    assert [request.body["pool_name"] for request in gateway.requests[::2]] == ["gpu", "other"]
+    path.write_text("pool: [")
+    process.send_signal(signal.SIGHUP)
+    gateway.wait_for(6)
+    assert gateway.requests[4].body["pool_name"] == "other"
+    _, err, seconds = stop(process)
+    assert (process.returncode, seconds < 2) == (0, True)
+    assert "the settings were read anew" in err
+    assert "not YAML" in err and "the settings stay as they were" in err
