@@ -1,4 +1,4 @@
-"""The `b9agent` command: run (the default), status, init, config."""
+"""The `b9agent` command: run (the default), status, init, config, devices."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ usage: b9agent [run] [flags]        register this machine and keep it ready
        b9agent status [--json]      how the running agent fares
        b9agent init --gateway HOST:PORT --token TOKEN --pool POOL [-y] [flags]
        b9agent config show [--json] | validate | set KEY=VALUE…
+       b9agent devices [--json]     the accelerators here, and what is wrong with them
 
 Flags may have one dash or two. They win over B9AGENT_* variables, which win over the file
 (--config, else ~/.b9agent/config.yaml, else /etc/b9agent/config.yaml).
@@ -43,6 +44,7 @@ def main(arguments: list[str]) -> int:
         "status": status,
         "init": init,
         "config": config,
+        "devices": devices,
     }
     try:
         if arguments and not arguments[0].startswith("-"):
@@ -154,6 +156,13 @@ def status(arguments: list[str]) -> int:
         if state.get("last_error"):
             print(f"last error      {state['last_error']}")
     return 0 if ready else 1
+
+
+def devices(arguments: list[str]) -> int:
+    """Print the accelerators of this machine."""
+    from provisioner.agent.devices import show  # the running agent needs none of it
+
+    return show.devices(arguments)
 
 
 def init(arguments: list[str]) -> int:

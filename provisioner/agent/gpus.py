@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from provisioner.agent.devices.tool import Tool
 from provisioner.agent.log import Log
 
-if TYPE_CHECKING:
-    import subprocess
-
 _PROC_GPUS = Path("/proc/driver/nvidia/gpus")
-_DEADLINE = 5.0
 
 
 class Gpus:
@@ -20,8 +16,7 @@ class Gpus:
     def __init__(self, log: Log, directory: Path = _PROC_GPUS, tool: str = "nvidia-smi") -> None:
         self._log = log
         self._directory = directory
-        self._tool = tool
-        self._stuck: subprocess.Popen[bytes] | None = None
+        self._name, self._tool = tool, Tool()
         self._unhealthy = False
 
     def count(self) -> int:
@@ -43,46 +38,11 @@ class Gpus:
         return max(0, total - len(busy))
 
     def _ask(self, *arguments: str) -> str | None:
-        """What nvidia-smi says, None without a good answer in time."""
-        import shutil  # a machine without GPUs needs neither of these
-        import subprocess
-
-        path = shutil.which(self._tool)
-        if path is None or not self._recovered():
+        """What nvidia-smi says, None without a good answer in time; trouble is told once."""
+        if not self._tool.has(self._name):
             return None
-        try:
-            process = subprocess.Popen(
-                [path, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        except OSError as problem:
-            self._sick(f"cannot run {path}: {problem.strerror}")
-            return None
-        try:
-            output, _ = process.communicate(timeout=_DEADLINE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            # Stuck in the driver it may outlive the signal: it is looked after at the next try.
-            self._stuck = process
-            self._sick(f"{path} did not answer within {_DEADLINE:g} s")
-            return None
-        if process.returncode:
-            self._sick(f"{path} failed with {process.returncode}")
-            return None
-        self._unhealthy = False
-        return output.decode(errors="replace")
-
-    def _recovered(self) -> bool:
-        """Whether an earlier nvidia-smi that hung has ended, so that another may be started."""
-        if self._stuck is not None and self._stuck.poll() is not None:
-            if self._stuck.stdout:
-                self._stuck.stdout.close()
-            self._stuck = None
-        return self._stuck is None
-
-    def _sick(self, reason: str) -> None:
-        if not self._unhealthy:
-            self._log.warning(f"GPUs are unhealthy: {reason}")
-        self._unhealthy = True
+        said = self._tool.ask(self._name, *arguments)
+        if said.problem and not self._unhealthy:
+            self._log.warning(f"GPUs are unhealthy: {said.problem}")
+        self._unhealthy = bool(said.problem)
+        return None if said.problem else said.output

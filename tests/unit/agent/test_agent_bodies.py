@@ -149,7 +149,7 @@ class TestGpus:
         assert gpus(tmp_path, 1, self.tool(tmp_path, "echo GPU 0; exit 9")).free(1) == 0
 
     def test_hanging_tool(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("provisioner.agent.gpus._DEADLINE", 0.3)
+        monkeypatch.setattr("provisioner.agent.devices.tool.DEADLINE", 0.3)
         found = gpus(tmp_path, 1, self.tool(tmp_path, "exec sleep 60"))
         began = time.monotonic()
         assert found.free(1) == 0
