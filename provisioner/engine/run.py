@@ -242,22 +242,27 @@ class Run:
             selected = self.inventory.select(pattern)
         except BadInput as error:
             raise BadInput.of(error.problems[0].message, play.where) from None
-        return [self.hosts[host.name] for host in selected if host.name in self.chosen]
+        chosen = frozenset(self.chosen)
+        return [self.hosts[host.name] for host in selected if host.name in chosen]
 
     def _play(self, play: Play) -> bool:
         """Run a play; whether the plays behind it may go on."""
-        hosts = [host for host in self.hosts_of(play) if host.alive]
+        everyone = self.hosts_of(play)
+        hosts = [host for host in everyone if host.alive]
         # with no worker left to serve, the gateway host is left as it is
         if not hosts or not any(self.hosts[name].alive for name in self.chosen):
             return True
         names = tuple(host.name for host in hosts)
         self._emit(PlayStarted(play.name, names))
         self._seen.update(names)
+        magic = {
+            "playbook_dir": str(play.directory),
+            "ansible_play_name": play.name,
+            "ansible_play_hosts": list(names),
+            "ansible_play_hosts_all": [each.name for each in everyone],
+        }
         for host in hosts:
-            host.vars.magic["playbook_dir"] = str(play.directory)
-            host.vars.magic["ansible_play_name"] = play.name
-            host.vars.magic["ansible_play_hosts"] = list(names)
-            host.vars.magic["ansible_play_hosts_all"] = [each.name for each in self.hosts_of(play)]
+            host.vars.magic.update(magic)
         parts = batches(play.serial, hosts)
         for number, batch in enumerate(parts):
             self._batch(play, batch)
@@ -273,11 +278,12 @@ class Run:
         return False
 
     def _batch(self, play: Play, hosts: list[HostState]) -> None:
-        together = Together(play, [host.name for host in hosts], self._interrupted)
+        names = [host.name for host in hosts]
+        together = Together(play, names, self._interrupted)
         setting = self._setting(play, together)
         for host in hosts:
             host.finished = False
-            host.vars.magic["ansible_play_batch"] = [each.name for each in hosts]
+            host.vars.magic["ansible_play_batch"] = names
         # hosts that wait for each other all need a thread
         at_once = len(hosts) if together.in_step else min(self.options.forks, len(hosts))
         executor = self._executor(max(1, at_once))

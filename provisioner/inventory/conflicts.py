@@ -69,13 +69,17 @@ def _machine(layer: MarkedDict) -> str | None:
 
 def _pool_size(data: MarkedDict, wanted: int, gateway: Gateway) -> Iterator[Problem]:
     network = ipaddress.IPv4Network(gateway.addresses)
+    if gateway.host is None and gateway.url is None:
+        return  # an inventory for playbooks of one's own
     # .0 and .255 are not handed out: too much takes them for a network or a broadcast
     usable = (address for address in network.hosts() if address.packed[3] not in (0, 255))
     room = len(list(islice(usable, wanted)))
     if room < wanted:
         message = f"gateway.addresses: {network} has {room} addresses for {wanted} hosts"
         where = place(data, ["gateway", "addresses"], data.source)
-        yield Problem(message, where, "give a wider network, such as a /24")
+        blocks = -(-wanted // 254)  # of 256 addresses each
+        prefix = 24 - (blocks - 1).bit_length()
+        yield Problem(message, where, f"give a wider network, such as a /{prefix}")
 
 
 def _forwards(

@@ -250,6 +250,11 @@ CASES = {
         "inv.yaml:3: gateway.addresses: 10.199.0.0/30 has 2 addresses for 3 hosts (give "
         "a wider network, such as a /24)",
     ),
+    "network too small for a fleet": (
+        "gateway: {host: gw}\nhosts: {" + ", ".join(f"w{n}: " for n in range(600)) + "}\n",
+        "inv.yaml:1: gateway.addresses: 10.199.0.0/24 has 254 addresses for 600 hosts (give "
+        "a wider network, such as a /22)",
+    ),
     "gateway without host": (
         "gateway: {user: ubuntu}\nhosts: {w1: }\n",
         "inv.yaml:1: gateway: host or url is needed (the SSH address of the gateway "
