@@ -29,7 +29,7 @@ class Appender:
     """Appends to files, of which it keeps those open that were used last: a run may have more hosts
     than a process may have files."""
 
-    def __init__(self, most: int = 32) -> None:
+    def __init__(self, most: int = 64) -> None:
         self._most = most
         self._open: dict[Path, int] = {}
         self._lock = threading.Lock()
