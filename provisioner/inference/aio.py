@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -10,7 +10,7 @@ import httpx
 
 from provisioner.inference import wire
 from provisioner.inference.address import Address
-from provisioner.inference.client import Answer, Message
+from provisioner.inference.client import Message
 from provisioner.inference.results import ChatResult, EmbedResult, GenerateResult, Model
 
 
@@ -43,66 +43,53 @@ class AsyncClient:
         self,
         model: str,
         messages: Sequence[Message],
-        *,
-        options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> ChatResult:
         """The model's answer."""
-        request = wire.body(model, options, messages=list(messages), stream=False, **more)
-        return wire.chat(await self._asked("POST", wire.CHAT, request))
+        return await self._whole(wire.ask_chat(model, messages, False, more))
 
     def stream_chat(
         self,
         model: str,
         messages: Sequence[Message],
-        *,
-        options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> AsyncIterator[ChatResult]:
         """The parts of the model's answer, as they come."""
-        request = wire.body(model, options, messages=list(messages), stream=True, **more)
-        return self._parts(wire.CHAT, request, wire.chat)
+        return self._parts(wire.ask_chat(model, messages, True, more))
 
     async def generate(
         self,
         model: str,
         prompt: str,
-        *,
-        options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> GenerateResult:
         """How the model goes on after `prompt`."""
-        request = wire.body(model, options, prompt=prompt, stream=False, **more)
-        return wire.generated(await self._asked("POST", wire.GENERATE, request))
+        return await self._whole(wire.ask_generate(model, prompt, False, more))
 
     def stream_generate(
         self,
         model: str,
         prompt: str,
-        *,
-        options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> AsyncIterator[GenerateResult]:
         """The parts of how the model goes on, as they come."""
-        request = wire.body(model, options, prompt=prompt, stream=True, **more)
-        return self._parts(wire.GENERATE, request, wire.generated)
+        return self._parts(wire.ask_generate(model, prompt, True, more))
 
     async def embed(
         self,
         model: str,
         input: str | Sequence[str],
-        *,
-        options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> EmbedResult:
         """A vector for each text of `input`."""
-        texts = input if isinstance(input, str) else list(input)
-        request = wire.body(model, options, input=texts, **more)
-        return wire.embedded(await self._asked("POST", wire.EMBED, request))
+        return await self._whole(wire.ask_embed(model, input, more))
 
     async def list_models(self) -> list[Model]:
         """The models that the server has."""
         return wire.models(await self._asked("GET", wire.TAGS, None))
+
+    async def _whole(self, call: wire.Call[wire.Answer]) -> wire.Answer:
+        return call.parse(await self._asked("POST", call.path, call.body))
 
     async def _asked(
         self, method: str, path: str, request: dict[str, Any] | None
@@ -115,15 +102,13 @@ class AsyncClient:
             raise wire.refusal(response.status_code, response.content)
         return wire.decoded(response.content)
 
-    async def _parts(
-        self, path: str, request: dict[str, Any], parse: Callable[[Mapping[str, Any]], Answer]
-    ) -> AsyncIterator[Answer]:
+    async def _parts(self, call: wire.Call[wire.Answer]) -> AsyncIterator[wire.Answer]:
         try:
-            async with self._http.stream("POST", path, json=request) as response:
+            async with self._http.stream("POST", call.path, json=call.body) as response:
                 if not response.is_success:
                     raise wire.refusal(response.status_code, await response.aread())
                 async for line in response.aiter_lines():
                     if line:
-                        yield parse(wire.decoded(line))
+                        yield call.parse(wire.decoded(line))
         except httpx.TransportError as error:
             raise self.address.explain(error) from None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
@@ -13,14 +13,13 @@ from provisioner.inference.address import Address
 from provisioner.inference.results import ChatResult, EmbedResult, GenerateResult, Model
 
 Message = Mapping[str, Any]
-Answer = TypeVar("Answer")
 
 
 class Client:
     """Thread-safe; close it, or use it in a `with`. Everything raises InferenceError.
 
-    `options` are Ollama's (`temperature`, `num_predict`, `seed`…), `more` is what its API takes
-    beside: `format`, `keep_alive`, `think`; for chats `tools`, for texts `system` and `images`.
+    `more` is what Ollama's API takes beside: `options` (`temperature`, `num_predict`, `seed`…),
+    `format`, `keep_alive`, `think`; for chats `tools`, for texts `system` and `images`.
     """
 
     def __init__(self, address: Address | None = None) -> None:
@@ -46,66 +45,53 @@ class Client:
         self,
         model: str,
         messages: Sequence[Message],
-        *,
-        options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> ChatResult:
         """The model's answer to `messages`, each `{"role": …, "content": …}`."""
-        request = wire.body(model, options, messages=list(messages), stream=False, **more)
-        return wire.chat(self._asked("POST", wire.CHAT, request))
+        return self._whole(wire.ask_chat(model, messages, False, more))
 
     def stream_chat(
         self,
         model: str,
         messages: Sequence[Message],
-        *,
-        options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Iterator[ChatResult]:
         """The parts of the model's answer, as they come; the last one is `done`."""
-        request = wire.body(model, options, messages=list(messages), stream=True, **more)
-        return self._parts(wire.CHAT, request, wire.chat)
+        return self._parts(wire.ask_chat(model, messages, True, more))
 
     def generate(
         self,
         model: str,
         prompt: str,
-        *,
-        options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> GenerateResult:
         """How the model goes on after `prompt`."""
-        request = wire.body(model, options, prompt=prompt, stream=False, **more)
-        return wire.generated(self._asked("POST", wire.GENERATE, request))
+        return self._whole(wire.ask_generate(model, prompt, False, more))
 
     def stream_generate(
         self,
         model: str,
         prompt: str,
-        *,
-        options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Iterator[GenerateResult]:
         """The parts of how the model goes on, as they come; the last one is `done`."""
-        request = wire.body(model, options, prompt=prompt, stream=True, **more)
-        return self._parts(wire.GENERATE, request, wire.generated)
+        return self._parts(wire.ask_generate(model, prompt, True, more))
 
     def embed(
         self,
         model: str,
         input: str | Sequence[str],
-        *,
-        options: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> EmbedResult:
         """A vector for each text of `input`."""
-        texts = input if isinstance(input, str) else list(input)
-        request = wire.body(model, options, input=texts, **more)
-        return wire.embedded(self._asked("POST", wire.EMBED, request))
+        return self._whole(wire.ask_embed(model, input, more))
 
     def list_models(self) -> list[Model]:
         """The models that the server has."""
         return wire.models(self._asked("GET", wire.TAGS, None))
+
+    def _whole(self, call: wire.Call[wire.Answer]) -> wire.Answer:
+        return call.parse(self._asked("POST", call.path, call.body))
 
     def _asked(self, method: str, path: str, request: dict[str, Any] | None) -> dict[str, Any]:
         try:
@@ -116,15 +102,13 @@ class Client:
             raise wire.refusal(response.status_code, response.content)
         return wire.decoded(response.content)
 
-    def _parts(
-        self, path: str, request: dict[str, Any], parse: Callable[[Mapping[str, Any]], Answer]
-    ) -> Iterator[Answer]:
+    def _parts(self, call: wire.Call[wire.Answer]) -> Iterator[wire.Answer]:
         try:
-            with self._http.stream("POST", path, json=request) as response:
+            with self._http.stream("POST", call.path, json=call.body) as response:
                 if not response.is_success:
                     raise wire.refusal(response.status_code, response.read())
                 for line in response.iter_lines():
                     if line:
-                        yield parse(wire.decoded(line))
+                        yield call.parse(wire.decoded(line))
         except httpx.TransportError as error:
             raise self.address.explain(error) from None

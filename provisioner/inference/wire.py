@@ -6,21 +6,54 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api.md
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from provisioner.inference.errors import BadAnswer, InferenceError, ModelNotFound, Refused
 from provisioner.inference.results import ChatResult, EmbedResult, GenerateResult, Model, Usage
 
+Answer = TypeVar("Answer")
 CHAT, GENERATE, EMBED, TAGS = "/api/chat", "/api/generate", "/api/embed", "/api/tags"
 _NANO = 1e-9
 _SHOWN = 200  # characters of a strange answer
 
 
-def body(model: str, options: Mapping[str, Any] | None, **parts: Any) -> dict[str, Any]:
-    """A request: its parts that are given, and Ollama's `options` (temperature, num_predict…)."""
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """What is asked by POST, and how an answer to it, or each part of one, is read."""
+
+    path: str
+    body: dict[str, Any]
+    parse: Callable[[Mapping[str, Any]], Answer]
+
+
+def ask_chat(
+    model: str, messages: Sequence[Mapping[str, Any]], stream: bool, more: Mapping[str, Any]
+) -> Call[ChatResult]:
+    """An answer to messages; `more` is what the API takes beside."""
+    return Call(CHAT, _body(model, messages=list(messages), stream=stream, **more), chat)
+
+
+def ask_generate(
+    model: str, prompt: str, stream: bool, more: Mapping[str, Any]
+) -> Call[GenerateResult]:
+    """How a text goes on."""
+    return Call(GENERATE, _body(model, prompt=prompt, stream=stream, **more), generated)
+
+
+def ask_embed(model: str, given: str | Sequence[str], more: Mapping[str, Any]) -> Call[EmbedResult]:
+    """A vector for each text."""
+    texts = given if isinstance(given, str) else list(given)
+    return Call(EMBED, _body(model, input=texts, **more), embedded)
+
+
+def _body(model: str, **parts: Any) -> dict[str, Any]:
+    """A request: its parts that are given. No `options` (temperature, num_predict…) are none."""
     given = {name: part for name, part in parts.items() if part is not None}
-    return {"model": model, **given, **({"options": dict(options)} if options else {})}
+    if not given.get("options"):
+        given.pop("options", None)
+    return {"model": model, **given}
 
 
 def decoded(text: str | bytes) -> dict[str, Any]:
