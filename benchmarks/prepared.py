@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.recorder import Recorded
-from provisioner.engine.run import GATEWAY
+from provisioner.inventory import GATEWAY
 from provisioner.remote.modules.tunnel_slot import key_line, permitted, public_key
 
 PRELUDE = (Path(__file__).parent / "prelude.py").read_text()

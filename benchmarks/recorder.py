@@ -12,7 +12,7 @@ from typing import Any
 
 from provisioner.cli.options import Request
 from provisioner.cli.session import agent_zipapp, open_session, quiet
-from provisioner.engine.run import GATEWAY
+from provisioner.inventory import GATEWAY
 from provisioner.remote.arguments import normalise
 from provisioner.ssh.conversation import Conversation, Operation, Reply
 

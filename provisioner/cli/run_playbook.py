@@ -13,7 +13,7 @@ from provisioner.cli.options import Request, output_kind
 from provisioner.cli.recording import record_run
 from provisioner.cli.session import Session
 from provisioner.engine.events import Event, RunFinished, Sink
-from provisioner.engine.run import GATEWAY
+from provisioner.inventory import GATEWAY
 from provisioner.paths import state_dir
 from provisioner.report import failed_hosts, fan_out, make_report, write_retry_file
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner import __version__
+from provisioner.cli.calling import Called
 from provisioner.cli.options import Request
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.engine.events import Event, RunFinished, Sink
@@ -19,6 +20,7 @@ from provisioner.inventory import Inventory
 from provisioner.paths import cache_dir, data_dir, state_dir
 from provisioner.playbook.loader import Loader
 from provisioner.playbook.model import Playbook
+from provisioner.ssh.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,13 @@ class Session:
     options: Options
     loader: Loader
     executor: str | None = None
+    pool: Pool | None = None
 
     def run(self, sink: Sink) -> Run:
-        """A run, not yet begun, that tells `sink`."""
+        """A run, not yet begun, that tells `sink`. With a `pool` there can be one only."""
         # What paramiko logs, tracebacks and all, comes back as errors with a reason.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
-        return Run(self.playbook, self.inventory, self.options, sink)
+        return Run(self.playbook, self.inventory, self.options, sink, pool=self.pool)
 
     def execute(self, sink: Sink) -> RunFinished:
         """Run here, or on the cluster that was asked for. Raises BadInput."""
@@ -47,10 +50,15 @@ class Session:
         return spread(self.executor, *inputs, sink)
 
 
-def open_session(request: Request, playbook: Path, magic: dict[str, Any]) -> Session:
-    """Load and check everything; nothing is contacted. Raises BadInput."""
-    extra = extra_variables(request)
-    inventory = open_inventory(request, extra)
+def open_session(
+    request: Request, playbook: Path, magic: dict[str, Any], called: Called | None = None
+) -> Session:
+    """Load and check everything; nothing but what is already `called` is contacted.
+
+    Raises BadInput.
+    """
+    extra = called.extra if called else extra_variables(request)
+    inventory = called.inventory if called else open_inventory(request, extra)
     loader = Loader([data_dir("playbooks") / "roles"], request.playbooks)
     session = Session(
         loader.playbook(playbook),
@@ -75,6 +83,7 @@ def open_session(request: Request, playbook: Path, magic: dict[str, Any]) -> Ses
         ),
         loader,
         request.executor,
+        called.pool if called else None,
     )
     session.run(quiet).check()
     return session

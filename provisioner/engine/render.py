@@ -12,7 +12,7 @@ from typing import Any
 from provisioner.engine import actions
 from provisioner.engine.events import Event
 from provisioner.engine.host import HostState
-from provisioner.engine.run import GATEWAY, Options, Run
+from provisioner.engine.run import Options, Run
 from provisioner.errors import BadInput
 from provisioner.inventory import Inventory
 from provisioner.playbook.model import Play, Playbook, Reached, Task

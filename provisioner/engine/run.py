@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 import time
@@ -30,7 +29,7 @@ from provisioner.engine.strand import Strand
 from provisioner.engine.tags import TagFilter
 from provisioner.engine.together import CutOff, Together, batches
 from provisioner.errors import BadInput
-from provisioner.inventory import Host, Inventory
+from provisioner.inventory import GATEWAY, Host, Inventory
 from provisioner.paths import data_dir
 from provisioner.playbook.check import check_playbook
 from provisioner.playbook.model import Play, Playbook, Task
@@ -40,7 +39,6 @@ from provisioner.ssh.bootstrap import program
 from provisioner.ssh.connect import Unreachable
 from provisioner.ssh.pool import LOCALHOST, Pool
 
-GATEWAY = "gateway"
 INTERRUPT_GRACE = 1.5  # seconds that strands have to stop after Ctrl-C
 
 
@@ -79,6 +77,7 @@ class Run:
         options: Options,
         sink: Sink,
         executor: Callable[[int], Executor] = ThreadPoolExecutor,
+        pool: Pool | None = None,
     ) -> None:
         self.playbook, self.inventory, self.options = playbook, inventory, options
         self._sink, self._sink_lock = sink, threading.Lock()
@@ -87,14 +86,10 @@ class Run:
         self._interrupted = threading.Event()
         self._told_the_end = False
         self._needed: set[str] = set()  # hosts of the plays behind the one that runs
-        self.chosen = self._choose()
-        self.pool = Pool(
-            options.host_keys,
-            options.lock_wait,
-            shared=frozenset({GATEWAY}),
-            on_connect=lambda host, seconds: self._emit(HostConnected(host, seconds)),
-            on_wait=lambda host, holder: self._emit(HostWaiting(host, holder)),
-        )
+        self._seen: set[str] = set()
+        self.chosen = [host.name for host in inventory.chosen(options.limit, options.shard)]
+        shared = frozenset({GATEWAY})
+        self.pool = pool or Pool(options.host_keys, options.lock_wait, shared)
         self.hosts = {name: self._state(host) for name, host in self._all_hosts().items()}
         for name, facts in options.facts.items():
             self.hosts[name].learn(facts)
@@ -130,6 +125,8 @@ class Run:
         started = time.monotonic()
         names = tuple(name for name in self.chosen if name in self.hosts)
         self._emit(RunStarted(str(self.playbook.path), names, self.options.check))
+        self.pool.on_connect = lambda host, seconds: self._emit(HostConnected(host, seconds))
+        self.pool.on_wait = lambda host, holder: self._emit(HostWaiting(host, holder))
         # the runner is packed while the hosts are being connected
         threading.Thread(target=program, daemon=True).start()
         try:
@@ -160,29 +157,11 @@ class Run:
         return self.options.part in ("all", part)
 
     def _call_gateway(self) -> None:
-        """Begin to connect to the gateway host beside the workers, if the run is to need it.
-
-        What goes wrong comes to light where the conversation is used.
-        """
+        """Begin to connect to the gateway host beside the workers, if the run is to need it."""
         play = next(filter(uses_gateway, self.playbook.plays), None)
-        if play is None or GATEWAY not in self.hosts or not self.chosen:
-            return
-        target, user = self.hosts[GATEWAY].target, play.become_user if play.become else None
-
-        def call() -> None:
-            with contextlib.suppress(Unreachable):
-                self.pool.conversation(target, user)
-
-        threading.Thread(target=call, daemon=True).start()
-
-    def _choose(self) -> list[str]:
-        """The hosts of limit and shard; raises BadInput for a pattern that fits none."""
-        self._seen: set[str] = set()
-        names = [host.name for host in self.inventory.select(self.options.limit)]
-        if self.options.shard is None:
-            return names
-        part, parts = self.options.shard
-        return names[part - 1 :: parts]
+        if play is not None and GATEWAY in self.hosts and self.chosen:
+            user = play.become_user if play.become else None
+            self.pool.call(self.hosts[GATEWAY].target, user)
 
     def _all_hosts(self) -> dict[str, Host]:
         hosts = dict(self.inventory.hosts)
@@ -237,9 +216,8 @@ class Run:
         """The hosts of a play that are within the limit. Raises BadInput."""
         if play.hosts == GATEWAY:
             return [self.hosts[GATEWAY]] if GATEWAY in self.hosts else []
-        pattern = "all" if play.hosts == "workers" else play.hosts
         try:
-            selected = self.inventory.select(pattern)
+            selected = self.inventory.played_on(play.hosts)
         except BadInput as error:
             raise BadInput.of(error.problems[0].message, play.where) from None
         chosen = frozenset(self.chosen)

@@ -25,7 +25,7 @@ from provisioner.engine.events import (
     RunStarted,
     Sink,
 )
-from provisioner.engine.run import GATEWAY, Options, Run
+from provisioner.engine.run import Options, Run
 from provisioner.errors import BadInput
 from provisioner.inventory import Inventory
 from provisioner.playbook.loader import Loader

@@ -2,9 +2,10 @@
 
 from provisioner.inventory.extra import parse_extra
 from provisioner.inventory.load import load_inventory, one_shot
-from provisioner.inventory.model import Gateway, Host, Inventory, describe
+from provisioner.inventory.model import GATEWAY, Gateway, Host, Inventory, describe
 
 __all__ = [
+    "GATEWAY",
     "Gateway",
     "Host",
     "Inventory",

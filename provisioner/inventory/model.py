@@ -8,6 +8,8 @@ from typing import Any
 from provisioner.inventory import patterns
 from provisioner.secrets import MASK, Secret, mask
 
+GATEWAY = "gateway"  # the name of the gateway host
+
 
 @dataclass(frozen=True)
 class Host:
@@ -63,10 +65,24 @@ class Inventory:
         """
         if pattern is None:
             return list(self.hosts.values())
-        if pattern.strip() == "gateway" and self.gateway.host:
+        if pattern.strip() == GATEWAY and self.gateway.host:
             return [self.gateway.host]
         names = patterns.select(pattern, list(self.hosts), self.groups)
         return [self.hosts[name] for name in names]
+
+
+    def played_on(self, pattern: str) -> list[Host]:
+        """The hosts that a play's `hosts` means, of which `workers` are all. Raises BadInput."""
+        return self.select("all" if pattern == "workers" else pattern)
+
+    def chosen(self, limit: str | None, shard: tuple[int, int] | None) -> list[Host]:
+        """The hosts of a limit and a part: (i, n) is the i-th of n equal ones, from 1.
+
+        Raises BadInput for a limit that fits no host.
+        """
+        hosts = self.select(limit)
+        part, parts = shard or (1, 1)
+        return hosts[part - 1 :: parts]
 
 
 def describe(inventory: Inventory) -> dict[str, Any]:

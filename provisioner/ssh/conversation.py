@@ -80,7 +80,7 @@ class _Sent:
 
 
 class Conversation:
-    """Thread-safe; `facts` is filled once `greet` has returned."""
+    """Thread-safe. `begin`, then `greet`; then there are `facts`, and operations may be sent."""
 
     def __init__(self, pipe: Pipe, lock_wait: float) -> None:
         self.facts: dict[str, Any] = {}
@@ -99,13 +99,17 @@ class Conversation:
         self._heard = time.monotonic()
         self._closing = threading.Event()
 
+    def begin(self, password: str | None) -> None:
+        """Start the runner, which does nothing on the host before it is greeted."""
+        for target in (self._read_loop, self._send_loop, self._watch):
+            threading.Thread(target=target, daemon=True).start()
+        self._write((password + "\n").encode() if password else b"")
+        self._write(program())
+
     def greet(
-        self,
-        password: str | None,
-        exclusive: bool,
-        on_wait: Callable[[str], None] = lambda holder: None,
+        self, exclusive: bool, on_wait: Callable[[str], None] = lambda holder: None
     ) -> None:
-        """Start the runner and have its facts. `exclusive` holds the host's lock to the end.
+        """Have the host's facts. `exclusive` holds the host's lock to the end.
 
         Raises Unreachable when sudo, Python or the lock say no.
         """
@@ -113,10 +117,7 @@ class Conversation:
         hello: dict[str, Any] = {"t": "hello"}
         if exclusive:
             hello["lock"] = self._lock_request()
-        for target in (self._read_loop, self._send_loop, self._watch):
-            threading.Thread(target=target, daemon=True).start()
-        self._write((password + "\n").encode() if password else b"")
-        self._write(program() + frames.message(hello))
+        self._write(frames.message(hello))
         self._hello_sent.set()
         deadline = GREETING_LIMIT + (self._lock_wait if exclusive else 0.0)
         if not self._greeted.wait(deadline):

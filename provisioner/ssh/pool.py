@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,8 @@ class Pool:
     """Thread-safe. A host that could not be reached stays so for the rest of the run.
 
     `shared` names hosts that several controllers use side by side: their lock is taken per
-    operation, not for the length of the run. `on_connect(host, seconds)` tells of new connections.
+    operation, not for the length of the run. `on_connect(host, seconds)` tells of new connections,
+    `on_wait(host, holder)` of a lock that somebody else has; who uses the pool may set them.
     """
 
     def __init__(
@@ -29,21 +31,35 @@ class Pool:
         host_keys: str = "strict",
         lock_wait: float = 60.0,
         shared: frozenset[str] = frozenset(),
-        on_connect: Callable[[str, float], None] = lambda host, seconds: None,
-        on_wait: Callable[[str, str], None] = lambda host, holder: None,
     ) -> None:
         self.shared = shared
+        self.on_connect: Callable[[str, float], None] = lambda host, seconds: None
+        self.on_wait: Callable[[str, str], None] = lambda host, holder: None
         self._host_keys = host_keys
         self._lock_wait = lock_wait
-        self._on_connect = on_connect
-        self._on_wait = on_wait
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
         self._connections: dict[str, Connection] = {}
+        self._connecting: dict[str, float] = {}  # seconds that it took, until that is told
+        self._begun: dict[tuple[str, str | None], Conversation] = {}
         self._conversations: dict[tuple[str, str | None], Conversation] = {}
         self._failures: dict[str, Unreachable] = {}
         self._lent: set[str] = set()
         self._closed = False
+
+    def call(self, target: Target, become_user: str | None) -> None:
+        """Begin to connect to a host that is soon worked on, beside whatever else is done now.
+
+        A runner is started there, and waits. What goes wrong comes to light in `conversation`.
+        """
+
+        def dial() -> None:
+            with self._lock(target), contextlib.suppress(Unreachable):
+                key = (target.name, become_user)
+                if key not in self._conversations and target.name not in self._failures:
+                    self._reached(target, lambda: self._begin(target, become_user))
+
+        threading.Thread(target=dial, daemon=True).start()
 
     def conversation(
         self, target: Target, become_user: str | None, lend: bool = False
@@ -61,14 +77,45 @@ class Pool:
                 return known
             if target.name in self._failures:
                 raise self._failures[target.name]
-            try:
-                return self._open(target, become_user)
-            except Unreachable as error:
-                self._failures[target.name] = error
-                raise
+            return self._reached(target, lambda: self._open(target, become_user))
 
-    def connection(self, target: Target) -> Connection:
-        """The verified SSH connection behind the host's conversations. Raises Unreachable."""
+    def _reached(self, target: Target, reach: Callable[[], Conversation]) -> Conversation:
+        try:
+            return reach()
+        except Unreachable as error:
+            self._failures[target.name] = error
+            raise
+
+    def _open(self, target: Target, become_user: str | None) -> Conversation:
+        conversation = self._begin(target, become_user)
+        if target.name in self._connecting:
+            self.on_connect(target.name, self._connecting.pop(target.name))
+        # only root's runner may write the lock's directory
+        exclusive = become_user == "root" and target.name not in {*self.shared, LOCALHOST}
+        key = (target.name, become_user)
+        del self._begun[key]
+        conversation.greet(exclusive, on_wait=lambda holder: self.on_wait(target.name, holder))
+        self._conversations[key] = conversation
+        if self._closed:
+            conversation.close()
+        return conversation
+
+    def _begin(self, target: Target, become_user: str | None) -> Conversation:
+        key = (target.name, become_user)
+        if key not in self._begun:
+            password = target.become_password if become_user else None
+            pipe: Pipe
+            if target.name == LOCALHOST:
+                pipe = ProcessPipe(["/bin/sh", "-c", command(None, False)])
+            else:
+                pipe = _channel(self._connection(target), command(become_user, bool(password)))
+            conversation = Conversation(pipe, self._lock_wait)
+            conversation.begin(password)
+            self._begun[key] = conversation
+        return self._begun[key]
+
+    def _connection(self, target: Target) -> Connection:
+        """The verified SSH connection behind the host's conversations."""
         connection = self._connections.get(target.name)
         if connection is None:
             if self._closed:
@@ -79,26 +126,8 @@ class Pool:
             if self._closed:
                 connection.client.close()
                 raise Unreachable("the run was ended", "")
-            self._on_connect(target.name, time.monotonic() - started)
+            self._connecting[target.name] = time.monotonic() - started
         return connection
-
-    def _open(self, target: Target, become_user: str | None) -> Conversation:
-        password = target.become_password if become_user else None
-        pipe: Pipe
-        if target.name == LOCALHOST:
-            pipe = ProcessPipe(["/bin/sh", "-c", command(None, False)])
-        else:
-            pipe = _channel(self.connection(target), command(become_user, bool(password)))
-        conversation = Conversation(pipe, self._lock_wait)
-        # only root's runner may write the lock's directory
-        exclusive = become_user == "root" and target.name not in {*self.shared, LOCALHOST}
-        conversation.greet(
-            password, exclusive, on_wait=lambda holder: self._on_wait(target.name, holder)
-        )
-        self._conversations[target.name, become_user] = conversation
-        if self._closed:
-            conversation.close()
-        return conversation
 
     def drop(self, target: Target) -> None:
         """End what leads to the host, so that it is connected anew when next needed."""
@@ -118,8 +147,9 @@ class Pool:
             return self._locks.setdefault(target.name, threading.Lock())
 
     def _end(self, name: str) -> None:
-        for key in [key for key in self._conversations if key[0] == name]:
-            self._conversations.pop(key).close()
+        for known in (self._begun, self._conversations):
+            for key in [key for key in known if key[0] == name]:
+                known.pop(key).close()
         connection = self._connections.pop(name, None)
         if connection is not None:
             connection.client.close()
@@ -129,7 +159,7 @@ class Pool:
         self._closed = True
         threads = [
             threading.Thread(target=thing.close, daemon=True)
-            for thing in list(self._conversations.values())
+            for thing in [*self._begun.values(), *self._conversations.values()]
         ]
         for thread in threads:
             thread.start()
@@ -137,6 +167,7 @@ class Pool:
             thread.join(timeout=2.0)
         for connection in list(self._connections.values()):
             connection.client.close()
+        self._begun.clear()
         self._conversations.clear()
         self._connections.clear()
 
