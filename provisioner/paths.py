@@ -25,3 +25,9 @@ def cache_dir() -> Path:
 def state_dir() -> Path:
     """Files that must not be lost between commands: the running lab, run records."""
     return Path(platformdirs.user_state_dir("b9prov"))
+
+
+def shipped_playbook(name: str, directory: Path | None) -> Path:
+    """Playbook `name`.yaml: from the user's folder if it is there, else ours."""
+    own = directory / f"{name}.yaml" if directory else None
+    return own if own and own.is_file() else data_dir("playbooks") / f"{name}.yaml"

@@ -14,10 +14,11 @@ from provisioner.cli.failures import FAILED, say
 from provisioner.cli.forecast import Forecast
 from provisioner.cli.options import PATH, Request, connection_options, output_option
 from provisioner.cli.run_playbook import retry_hosts, run_playbook, source_words, unvalued
-from provisioner.cli.session import Session, agent_zipapp, open_session, shipped_playbook
+from provisioner.cli.session import Session, agent_zipapp, open_session
 from provisioner.errors import BadInput
 from provisioner.journal import Plan, load_plan
 from provisioner.journal.planfile import HostPlan, differences
+from provisioner.paths import shipped_playbook
 from provisioner.report.text import number, one_line
 
 _MOST = 5  # differences that are told of a host

@@ -7,7 +7,6 @@ Nothing is done on it before all that was asked for is found good.
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +18,6 @@ from provisioner.ssh.pool import Pool
 from provisioner.yamlsource import load_yaml
 
 IMPORTS = 10  # playbooks that may import each other before the first play
-# Seconds: who loads modules lets the threads that talk to hosts wait no longer. Python's own
-# 5 ms, at each of the many turns of a handshake, would make it three times as long.
-TURN = 0.0005
 
 
 class Called(NamedTuple):
@@ -41,7 +37,6 @@ def call_hosts(request: Request, playbook: Path) -> Called:
     inventory = open_inventory(request, extra)
     pool = Pool(request.host_keys, request.lock_wait, frozenset({GATEWAY}))
     if request.executor is None:
-        sys.setswitchinterval(TURN)
         with contextlib.suppress(BadInput):
             hosts, user = _first(request, inventory, playbook)
             for host in hosts[: request.forks]:
@@ -49,9 +44,7 @@ def call_hosts(request: Request, playbook: Path) -> Called:
     return Called(extra, inventory, pool)
 
 
-def _first(
-    request: Request, inventory: Inventory, playbook: Path
-) -> tuple[list[Host], str | None]:
+def _first(request: Request, inventory: Inventory, playbook: Path) -> tuple[list[Host], str | None]:
     """The hosts that are worked on first, and as which user. Raises BadInput."""
     play = _first_play(playbook)
     become, user, pattern = (play.get(key) for key in ("become", "become_user", "hosts"))

@@ -10,11 +10,12 @@ import click
 from provisioner.cli.failures import INTERRUPTED, say
 from provisioner.cli.lab import boot
 from provisioner.cli.options import Request, output_kind
-from provisioner.cli.session import open_session, shipped_playbook
+from provisioner.cli.session import open_session
 from provisioner.cli.status import Row, ask_status
 from provisioner.cli.up import bring_up
 from provisioner.lab import Lab, lab_down
 from provisioner.lab.drill import Machine, admitted_jobs, kill_tunnel, reboot
+from provisioner.paths import shipped_playbook
 from provisioner.report.tables import render_status
 
 LAB = "default"

@@ -10,8 +10,9 @@ from provisioner.cli.confirm import agreed
 from provisioner.cli.failures import FAILED
 from provisioner.cli.options import PATH, Request, run_options
 from provisioner.cli.run_playbook import run_playbook, source_words
-from provisioner.cli.session import Session, open_session, shipped_playbook
+from provisioner.cli.session import Session, open_session
 from provisioner.errors import BadInput
+from provisioner.paths import shipped_playbook
 
 
 @click.command()

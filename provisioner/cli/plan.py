@@ -16,10 +16,11 @@ from provisioner.cli.failures import BAD_INPUT, FAILED, report_failure, say
 from provisioner.cli.forecast import Forecast
 from provisioner.cli.options import PATH, Request, run_options
 from provisioner.cli.run_playbook import retry_hosts, run_playbook, source_words, unvalued
-from provisioner.cli.session import agent_zipapp, open_session, shipped_playbook
+from provisioner.cli.session import agent_zipapp, open_session
 from provisioner.cli.sources import inventory_path
 from provisioner.errors import BadInput
 from provisioner.journal import Plan, save_plan
+from provisioner.paths import shipped_playbook
 from provisioner.report.text import number
 
 CHANGES = 2  # the exit code of --detailed-exitcode for a plan that is not empty

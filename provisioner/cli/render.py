@@ -17,9 +17,10 @@ from provisioner.cli.options import (
     source_options,
     variable_options,
 )
-from provisioner.cli.session import agent_zipapp, open_session, shipped_playbook
+from provisioner.cli.session import agent_zipapp, open_session
 from provisioner.engine.render import RenderedFile, render_host
 from provisioner.errors import BadInput
+from provisioner.paths import shipped_playbook
 from provisioner.secrets import mask
 
 

@@ -93,12 +93,6 @@ def quiet(event: Event) -> None:
     """A sink that shows nothing."""
 
 
-def shipped_playbook(name: str, directory: Path | None) -> Path:
-    """Playbook `name`.yaml: from the user's folder if it is there, else ours."""
-    own = directory / f"{name}.yaml" if directory else None
-    return own if own and own.is_file() else data_dir("playbooks") / f"{name}.yaml"
-
-
 def agent_zipapp() -> str:
     """The agent, built from the installed package, for playbooks to copy to hosts."""
     from provisioner.agent.build import build_zipapp

@@ -19,8 +19,9 @@ from provisioner.cli.options import (
     source_options,
     variable_options,
 )
-from provisioner.cli.session import Session, open_session, quiet, shipped_playbook
+from provisioner.cli.session import Session, open_session, quiet
 from provisioner.engine.host import HostState
+from provisioner.paths import shipped_playbook
 from provisioner.playbook.scope import Later
 from provisioner.report.tables import STATUS_COLUMNS, render_status
 

@@ -14,7 +14,7 @@ from provisioner.engine.events import Event
 from provisioner.engine.host import HostState
 from provisioner.engine.run import Options, Run
 from provisioner.errors import BadInput
-from provisioner.inventory import Inventory
+from provisioner.inventory import GATEWAY, Inventory
 from provisioner.playbook.model import Play, Playbook, Reached, Task
 from provisioner.playbook.scope import Scope
 from provisioner.playbook.templating import Templar, TemplateFailed

@@ -27,7 +27,7 @@ from provisioner.engine.events import (
 )
 from provisioner.engine.run import Options, Run
 from provisioner.errors import BadInput
-from provisioner.inventory import Inventory
+from provisioner.inventory import GATEWAY, Inventory
 from provisioner.playbook.loader import Loader
 from provisioner.playbook.model import Play, Playbook
 

@@ -70,7 +70,6 @@ class Inventory:
         names = patterns.select(pattern, list(self.hosts), self.groups)
         return [self.hosts[name] for name in names]
 
-
     def played_on(self, pattern: str) -> list[Host]:
         """The hosts that a play's `hosts` means, of which `workers` are all. Raises BadInput."""
         return self.select("all" if pattern == "workers" else pattern)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 TYPES = ("str", "int", "float", "bool", "list", "dict", "raw", "mode")
 TRUE = frozenset({"yes", "on", "true", "1", "y", "t"})
 FALSE = frozenset({"no", "off", "false", "0", "n", "f"})
 
 
-@dataclass(frozen=True)
-class Argument:
+class Argument(NamedTuple):
     """One argument of a module; `mode` is a file mode such as "0644", 420 or "u=rw,go=r"."""
 
     type: str = "str"

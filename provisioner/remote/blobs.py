@@ -8,9 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from provisioner.remote import oserrors
 from provisioner.remote.module import ModuleFailed
@@ -18,15 +16,15 @@ from provisioner.remote.module import ModuleFailed
 STALL_LIMIT = 120.0  # seconds without a piece of a blob, after which it counts as lost
 
 
-@dataclass
 class _Blob:
     """One blob on its way, or here."""
 
-    ended: threading.Event = field(default_factory=threading.Event)
-    digest: Any = field(default_factory=hashlib.sha256)
-    heard: float = field(default_factory=time.monotonic)
-    trouble: str = ""
-    advice: str = ""
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.digest = hashlib.sha256()
+        self.heard = time.monotonic()
+        self.trouble = ""
+        self.advice = ""
 
 
 class BlobStore:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 Result = dict[str, Any]
 """Ansible's result: `changed`, and as fits `msg, rc, stdout, stderr, diff, failed, skipped`.
@@ -31,8 +30,7 @@ def _no_blob(sha256: str) -> Path:
     raise ModuleFailed(f"content {sha256} was not sent along")
 
 
-@dataclass
-class Context:
+class Context(NamedTuple):
     """How a module meets the run that it is part of.
 
     `check`: report what would change and touch nothing. `diff`: add a diff to the result.
@@ -42,5 +40,5 @@ class Context:
 
     check: bool = False
     diff: bool = False
-    progress: Callable[[int, int, str], None] = field(default=_no_progress)
-    blob: Callable[[str], Path] = field(default=_no_blob)
+    progress: Callable[[int, int, str], None] = _no_progress
+    blob: Callable[[str], Path] = _no_blob

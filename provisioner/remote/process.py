@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LOCALE = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 CAPTURE_LIMIT = 2 * 1024 * 1024
@@ -19,8 +19,7 @@ _CHUNK = 65536
 _REAP_TIMEOUT = 2.0
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a program ended; `rc` is negative for a signal, 127 when it could not be started."""
 
     rc: int

@@ -13,7 +13,6 @@ import queue
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -23,6 +22,7 @@ from provisioner.remote.blobs import BlobStore
 from provisioner.remote.facts import gather
 from provisioner.remote.frames import MARKER, BrokenWire, message, read_frame
 from provisioner.remote.hostlock import Held, HostLock
+from provisioner.remote.kept import Program, keep
 from provisioner.remote.module import Context, ModuleFailed
 
 ALIVE_EVERY = 10.0  # seconds between signs of life
@@ -44,6 +44,8 @@ class Runner:
         self.failed: dict[int, int | None] = {}  # sequences that ended, and by which group
         self.heard = time.monotonic()
         self.gone = threading.Event()
+        self.lock: HostLock | None = None
+        self.acted = False  # whether it was to do anything but look
 
     def send(self, **content: Any) -> None:
         """Send one message; a controller that has gone away is noticed by the reader."""
@@ -129,9 +131,9 @@ class Runner:
     def _lock(self, wanted: dict[str, Any] | None) -> bool:
         if wanted is None:
             return True
-        self.lock = HostLock(wanted["path"])
+        lock = HostLock(wanted["path"])
         try:
-            self.lock.acquire(
+            lock.acquire(
                 wanted["holder"],
                 wanted["wait"],
                 on_wait=lambda holder: self.send(t="locked", holder=holder),
@@ -145,10 +147,12 @@ class Runner:
             advice = oserrors.advice(error) or "only root can take it"
             self.send(t="fatal", reason=reason, advice=advice)
             return False
+        self.lock = lock
         return True
 
     def _execute(self, operation: dict[str, Any]) -> None:
         number = operation["id"]
+        self.acted = self.acted or not operation.get("check", False)
         start = message({"t": "start", "id": number})
         self._write(start, hold=operation["module"] not in DANGEROUS)
         started = time.monotonic()
@@ -203,6 +207,8 @@ class Runner:
         except OSError as error:
             return _failure(oserrors.explain(error), error)
         except (Exception, SystemExit) as error:
+            import traceback  # which has much to load, for what hardly ever happens
+
             msg = f"{operation['module']} broke: {type(error).__name__}: {error}"
             return {**_failure(msg), "exception": traceback.format_exc()}
         finally:
@@ -256,7 +262,7 @@ def _restore(environment: dict[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def main() -> None:
+def main(program: Program) -> None:
     """Take over stdin and stdout, so that nothing that a module prints gets on the wire."""
     stdin = os.fdopen(os.dup(0), "rb", buffering=1 << 16)
     stdout = os.fdopen(os.dup(1), "wb")
@@ -271,10 +277,14 @@ def main() -> None:
     try:
         runner.serve()
     except BaseException:
+        import traceback
+
         traceback.print_exc()  # the controller shows its last line as the reason
         sys.stderr.flush()
     finally:
         runner.blobs.remove()
         stdout.flush()
+        if runner.lock and runner.acted:
+            keep(program)
         # daemon threads may be blocked in a read for ever: leave without joining them
         os._exit(0)

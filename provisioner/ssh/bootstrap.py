@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import shlex
 import threading
@@ -12,25 +13,50 @@ from pathlib import Path
 import provisioner.remote
 
 MIN_PYTHON = (3, 9)
+KEPT_DIR = "/run/b9prov"  # on the host; gone with the next boot
 
-# Bare of importlib.abc and of a literal with all sources, which would take longer than the rest.
+# Compiles no module that an earlier run has left compiled on the host, as its own user alone may
+# have written it; parses the sources only where one is missing. Bare of importlib, which would
+# take longer than the rest.
 _LOADER = """
-import json, sys
-from importlib.machinery import ModuleSpec
-SOURCES = json.loads(packed)
-class Sources:
+import marshal, os, sys
+class Program:
+    def __init__(self, packed, kept):
+        self.packed, self.sources, self.is_new = packed, None, False
+        self.kept = f"{kept}-{sys.hexversion:x}"
+        self.codes = self.read()
+    def read(self):
+        try:
+            with open(self.kept, "rb") as file:
+                about = os.fstat(file.fileno())
+                if about.st_uid == os.geteuid() and not about.st_mode & 0o077:
+                    return marshal.load(file)
+        except (OSError, EOFError, TypeError, ValueError):
+            pass
+        return {}
+    def compile(self, name):
+        if self.sources is None:
+            import json
+            self.sources = json.loads(self.packed)
+        if name in self.sources:
+            is_package, source = self.sources[name]
+            code = compile(source, "<b9prov " + name + ">", "exec", dont_inherit=True)
+            self.codes[name], self.is_new = (is_package, code), True
     def find_spec(self, name, path=None, target=None):
-        return ModuleSpec(name, self, is_package=SOURCES[name][0]) if name in SOURCES else None
+        if name.partition(".")[0] == "provisioner":
+            if name not in self.codes:
+                self.compile(name)
+            if name in self.codes:
+                return type(sys.__spec__)(name, self, is_package=self.codes[name][0])
     def create_module(self, spec):
         return None
     def exec_module(self, module):
-        name = module.__name__
-        code = compile(SOURCES[name][1], "<b9prov " + name + ">", "exec", dont_inherit=True)
-        exec(code, module.__dict__)
-sys.meta_path.insert(0, Sources())
+        exec(self.codes[module.__name__][1], module.__dict__)
+program = Program(packed, kept)
+sys.meta_path.insert(0, program)
 sys.dont_write_bytecode = True
 from provisioner.remote.runner import main
-main()
+main(program)
 """
 
 # Reads lines until the one that announces the program: a password that sudo did not want comes
@@ -50,8 +76,8 @@ while not l.startswith(b"B9BOOT "):
     l=b""
     while l[-1:]!=b"\\n": l+=r(1)
 import zlib
-code,_,packed=zlib.decompress(r(int(l[7:]))).partition(b"\\0")
-exec(code,{"packed":packed})
+code,kept,packed=zlib.decompress(r(int(l[7:]))).split(b"\\0",2)
+exec(code,{"packed":packed,"kept":kept.decode()})
 """.strip()  # noqa: E501
 
 
@@ -73,7 +99,9 @@ def _program() -> bytes:
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
         sources[name] = (is_package, file.read_text(encoding="utf-8"))
-    body = zlib.compress(f"{_LOADER}\0{json.dumps(sources)}".encode(), 6)
+    packed = json.dumps(sources)
+    kept = f"{KEPT_DIR}/runner-{hashlib.sha256(packed.encode()).hexdigest()[:16]}"
+    body = zlib.compress("\0".join([_LOADER, kept, packed]).encode(), 6)
     return b"B9BOOT %d\n" % len(body) + body
 
 

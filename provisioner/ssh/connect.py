@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from provisioner.ssh import hostkeys
 
 BANNER_TIMEOUT = 20.0  # seconds
 AUTH_TIMEOUT = 30.0
+LOOK_UP = 1.0  # seconds
 KEY_FAMILIES = (
     ("ssh-ed25519",),
     ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
@@ -170,8 +172,21 @@ def _watch(connection: Connection) -> None:
     transport = connection.transport
     transport.set_keepalive(15)
     sock = transport.sock
-    if isinstance(sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
+    if not isinstance(sock, socket.socket):
+        return
+    # paramiko would look up ten times a second, whether it was closed: much for a fleet
+    sock.settimeout(LOOK_UP)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
+
+
+def hang_up(connection: Connection) -> None:
+    """Close the connection, and have the thread that reads from it notice at once."""
+    transport = connection.client.get_transport()
+    if transport is not None and isinstance(transport.sock, socket.socket):
+        with contextlib.suppress(OSError):
+            transport.sock.shutdown(socket.SHUT_RDWR)
+    connection.client.close()
 
 
 def _explain(error: Exception, target: Target) -> Unreachable:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.remote import frames
-from provisioner.ssh.bootstrap import program
+from provisioner.ssh.bootstrap import KEPT_DIR, program
 from provisioner.ssh.connect import Unreachable
 from provisioner.ssh.pipes import Pipe
 
@@ -25,7 +25,7 @@ GREETING_LIMIT = 60.0  # seconds from the start of the runner to its facts, lock
 ALIVE_EVERY = 10.0  # seconds between signs of life
 SILENCE_LIMIT = 60.0  # seconds without a frame; the runner gives a sign of life every 10
 WINDOW = 64  # operations sent ahead of their results
-LOCK_PATH = "/run/b9prov/lock"
+LOCK_PATH = f"{KEPT_DIR}/lock"
 _NOISE_KEPT = 2000  # bytes
 _PIECE = 1 << 16  # bytes
 
@@ -106,9 +106,7 @@ class Conversation:
         self._write((password + "\n").encode() if password else b"")
         self._write(program())
 
-    def greet(
-        self, exclusive: bool, on_wait: Callable[[str], None] = lambda holder: None
-    ) -> None:
+    def greet(self, exclusive: bool, on_wait: Callable[[str], None] = lambda holder: None) -> None:
         """Have the host's facts. `exclusive` holds the host's lock to the end.
 
         Raises Unreachable when sudo, Python or the lock say no.

@@ -11,7 +11,7 @@ import paramiko
 from fabric import Connection
 
 from provisioner.ssh.bootstrap import command
-from provisioner.ssh.connect import Target, Unreachable, connect
+from provisioner.ssh.connect import Target, Unreachable, connect, hang_up
 from provisioner.ssh.conversation import Conversation
 from provisioner.ssh.pipes import ChannelPipe, Pipe, ProcessPipe
 
@@ -124,7 +124,7 @@ class Pool:
             connection = connect(target, self._host_keys)
             self._connections[target.name] = connection
             if self._closed:
-                connection.client.close()
+                hang_up(connection)
                 raise Unreachable("the run was ended", "")
             self._connecting[target.name] = time.monotonic() - started
         return connection
@@ -152,7 +152,7 @@ class Pool:
                 known.pop(key).close()
         connection = self._connections.pop(name, None)
         if connection is not None:
-            connection.client.close()
+            hang_up(connection)
 
     def close(self) -> None:
         """End all conversations and connections, in parallel; safe to call more than once."""
@@ -166,7 +166,7 @@ class Pool:
         for thread in threads:
             thread.join(timeout=2.0)
         for connection in list(self._connections.values()):
-            connection.client.close()
+            hang_up(connection)
         self._begun.clear()
         self._conversations.clear()
         self._connections.clear()

@@ -125,6 +125,7 @@ class Workbench:
             {name: {**(variables or {}), **own.get(name, {})} for name in hosts}, gateway
         )
         self.monkeypatch.setattr(Pool, "_open", self._opener())
+        self.monkeypatch.setattr(Pool, "call", lambda pool, target, become_user: None)
         return Run(self.load(plays), stock, Options(**options), note), events
 
     def _opener(self) -> Callable[[Pool, Target, str | None], Conversation]:
@@ -134,7 +135,8 @@ class Workbench:
                 raise self.refuse[target.name]
             pipe = self.wrap_pipe(target.name, local_runner())
             conversation = Conversation(pipe, pool._lock_wait)
-            conversation.greet(None, exclusive=False)
+            conversation.begin(None)
+            conversation.greet(exclusive=False)
             wrapped: Conversation = self.wrap(target.name, conversation)
             pool._conversations[target.name, become_user] = wrapped
             return wrapped

@@ -78,7 +78,8 @@ def test_a_host_that_answers_nonsense_is_lost(said: list[bytes], greets: bool) -
     greeting = frames.MARKER + (HELLO if greets else b"")
     talk = Conversation(ScriptedRunner(greeting + b"".join(said)), 0.0)
     try:
-        talk.greet(None, exclusive=False)
+        talk.begin(None)
+        talk.greet(exclusive=False)
     except Unreachable as error:
         assert isinstance(error.reason, str) and isinstance(error.advice, str)
         return

@@ -23,7 +23,8 @@ def converse() -> Iterator[Converse]:
         pipe = ProcessPipe(["/bin/sh", "-c", f"{before}\n{command(None, False)}"])
         conversation = Conversation(pipe, wait)
         opened.append(conversation)
-        conversation.greet(None, exclusive)
+        conversation.begin(None)
+        conversation.greet(exclusive)
         return conversation
 
     yield open_one

@@ -211,7 +211,8 @@ class Garbling(ProcessPipe):
 def test_garbage_on_the_wire_ends_the_conversation() -> None:
     pipe = Garbling(["/bin/sh", "-c", command(None, False)])
     talk = Conversation(pipe, 0.0)
-    talk.greet(None, exclusive=False)
+    talk.begin(None)
+    talk.greet(exclusive=False)
     pipe.garble = True
     with pytest.raises(Lost, match="the connection was lost"):
         talk.submit(shell("echo")).result(PATIENCE)
@@ -261,7 +262,8 @@ def test_the_lock_of_a_host(
         waiting.append(holder)
         first.close()
 
-    second.greet(None, exclusive=True, on_wait=release)
+    second.begin(None)
+    second.greet(exclusive=True, on_wait=release)
     assert len(waiting) == 1 and str(os.getpid()) in waiting[0]
     second.close()
 
