@@ -1,4 +1,4 @@
-"""Finds undefined variables, unknown filters and missing templates before any host is contacted.
+"""Finds undefined variables, unknown filters and missing templates before anything is done.
 
 What depends on a run (attributes of results, say) is left to the run; a name that nothing could
 define for a host on which the task would run is an error here.

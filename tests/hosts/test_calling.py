@@ -10,8 +10,8 @@ from driver import Driver, Ran, tail, wait_until
 from provisioner.lab import Host
 
 FOLDER = "/run/b9prov"
-GOOD = "    - copy: {content: there, dest: /root/there}\n"
-BAD = GOOD + "    - copy: {content: there, nonsense: /root/there}\n"
+GOOD = "    - copy: {content: there, dest: /srv/there}\n"
+BAD = GOOD + "    - copy: {content: there, nonsense: /srv/there}\n"
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_wrong_playbook_leaves_the_hosts_that_were_called_alone(
     assert "nonsense" in ran.err and not ran.out
     assert wait_until(lambda: no_runner(host), 10, "the end of the runner")
     assert kept(host) == []
-    assert not host.path("/root/there").exists()
+    assert not host.path("/srv/there").exists()
 
 
 def test_a_host_that_is_called_in_vain_is_not_waited_for(driver: Driver, host: Host) -> None:
