@@ -8,7 +8,7 @@ from benchmarks import floor, ratios
 from benchmarks.bench import Bench, b9prov, renew, say
 from benchmarks.measure import take_turns
 from benchmarks.places import near
-from provisioner.cli.session import shipped_playbook
+from provisioner.paths import shipped_playbook
 
 WORKERS = 3
 FLOOR, OURS = "prepared scripts", "b9prov up"
