@@ -81,6 +81,7 @@ def run(arguments: list[str]) -> int:
 
 def _run(flags: Flags, log: Log) -> int:
     from provisioner.agent.bodies import Bodies
+    from provisioner.agent.front import Front
     from provisioner.agent.gpus import Gpus
     from provisioner.agent.metrics import Metrics
     from provisioner.agent.runtime import AlreadyRunning, Runtime, own_directory
@@ -106,14 +107,21 @@ def _run(flags: Flags, log: Log) -> int:
     )
     if flags.switches.get("once"):
         return 0 if Service(settings, bodies, runtime, log).once() else 1
-    while (code := Service(settings, bodies, runtime, log).run()) is None:
-        try:
-            settings = _settings(flags, log)
-            bodies = Bodies(settings, gpus, Metrics(gpus))
-            log.info("the settings were read anew")
-        except BadSettings as problem:
-            for line in problem.problems:
-                log.error(f"{line}; the settings stay as they were")
+    front = Front(own_directory(), log)
+    code = None
+    while code is None:
+        service = Service(settings, bodies, runtime, log, front.hub.tell)
+        front.follow(settings, service.status, service.metrics)
+        code = service.run()
+        if code is None:
+            try:
+                settings = _settings(flags, log)
+                bodies = Bodies(settings, gpus, Metrics(gpus))
+                log.info("the settings were read anew")
+            except BadSettings as problem:
+                for line in problem.problems:
+                    log.error(f"{line}; the settings stay as they were")
+    front.close()
     return code
 
 

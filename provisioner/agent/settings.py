@@ -71,9 +71,22 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("inference-host", "inference.host", "address of the local Ollama", "127.0.0.1"),
     Setting("inference-port", "inference.port", "port of the local Ollama", "11434", _NUMBER,
             "1 to 65535"),
+    Setting("inference-backend", "inference.backend", "what serves models", "ollama",
+            "ollama|vllm", "ollama or vllm"),
+    Setting("inference-model", "inference.model", "model that vLLM is started with"),
+    Setting("control-host", "control.host", "where the control API listens", "127.0.0.1"),
+    Setting("control-port", "control.port", "port of the control API; 0 for none", "9999",
+            _NUMBER, "0 to 65535"),
+    Setting("control-token", "control.token", "what its callers must show", secret=True,
+            pattern=r"[!-~]{16,}", wanted="a token of 16 characters or more, without spaces"),
+    Setting("control-token-file", "control.token_file", "file that holds that token"),
 )  # fmt: skip
 
-_FILES = {"token": "token-file", "k3s-token": "k3s-token-file"}
+_FILES = {
+    "token": "token-file",
+    "k3s-token": "k3s-token-file",
+    "control-token": "control-token-file",
+}
 _HOSTS = ("gateway-host", "hostname", "inference-host")
 _PORTS = ("gateway-port", "inference-port")
 _SECRET_FILE_LIMIT = 64 * 1024
@@ -103,6 +116,10 @@ class Settings(NamedTuple):
     k3s_token: str
     interval: float
     inference: Endpoint
+    backend: str
+    model: str
+    control: Endpoint
+    control_token: str
 
 
 def from_environment(environment: Mapping[str, str]) -> Source:
@@ -119,6 +136,7 @@ def resolve(sources: list[Source]) -> Settings:
         if setting.secret:
             hide(values[setting.flag])
         problems += check(setting, values[setting.flag])
+    problems += _exposed(values)
     if problems:
         raise BadSettings(problems)
     return Settings(
@@ -137,7 +155,22 @@ def resolve(sources: list[Source]) -> Settings:
         k3s_token=values["k3s-token"],
         interval=float(values["keepalive-interval"]),
         inference=Endpoint(values["inference-host"], int(values["inference-port"])),
+        backend=values["inference-backend"],
+        model=values["inference-model"],
+        control=Endpoint(values["control-host"], int(values["control-port"])),
+        control_token=values["control-token"],
     )
+
+
+def _exposed(values: Mapping[str, str]) -> list[str]:
+    """Others than this machine's own callers need a token."""
+    host = values["control-host"]
+    if values["control-token"] or host == "::1" or host.startswith("127.") or host == "localhost":
+        return []
+    return [
+        f"control.host (--control-host): at {host} anybody could ask: "
+        "set control.token, or listen at 127.0.0.1"
+    ]
 
 
 def find(setting: Setting, sources: list[Source], problems: list[str]) -> tuple[str, str]:
@@ -176,6 +209,10 @@ def check(setting: Setting, value: str) -> list[str]:
     fits: Callable[[str], bool] | None = None
     if setting.flag in _PORTS:
         fits = _is_port
+    elif setting.flag == "control-port":
+        fits = _is_port_or_none
+    elif setting.flag == "control-host":
+        fits = _is_own
     elif setting.flag in _HOSTS:
         fits = is_host
     elif setting.flag == "private-ip":
@@ -206,6 +243,14 @@ def _is_address(value: str) -> bool:
 
 def _is_port(value: str) -> bool:
     return 1 <= int(value) <= 65535
+
+
+def _is_port_or_none(value: str) -> bool:
+    return int(value) <= 65535
+
+
+def _is_own(value: str) -> bool:
+    return value == "localhost" or _is_address(value)
 
 
 def _is_interval(value: str) -> bool:
