@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from provisioner.agent.control.web import Refused, Request
 OPEN = ("/health",)  # for anybody who gets through
 RATE, BURST = 20.0, 60.0  # requests a second, and at once
 CHANGES, CHANGES_BURST = 1.0, 10.0  # of those that do something
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Bucket:
@@ -73,7 +73,15 @@ def _is_of_here(request: Request) -> bool:
     if "origin" in request.headers:
         return False
     try:
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     except ValueError:
         return False
-    return host in LOOPBACK or (host or "").startswith("127.")
+    return host in ("localhost", "::1") or (host.startswith("127.") and _is_address(host))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except OSError:
+        return False
+    return True
