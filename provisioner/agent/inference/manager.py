@@ -35,7 +35,7 @@ class Manager:
     def __init__(self, backend: Backend, servant: Servant, hub: Hub, log: Log) -> None:
         self._backend, self._servant = backend, servant
         self._hub, self._log = hub, log
-        self._guard = threading.Lock()
+        self._guard, self._changing = threading.Lock(), threading.Lock()
         self._wanted = ""  # start or stop, while it is on its way
         self._trouble = ""
         self._pulls: dict[str, dict[str, Any]] = {}
@@ -128,34 +128,32 @@ class Manager:
             self._log.info(f"inference: {model} was pulled")
 
     def _change(self, verb: str) -> dict[str, Any]:
-        with self._guard:
-            if self._wanted not in ("", verb):
-                raise Busy(f"a {self._wanted} is under way")
-            begun, self._wanted = bool(self._wanted), verb
-        if not begun:
-            self._trouble = ""
+        with self._changing:
+            self._wanted, self._trouble = verb, ""
             try:
                 getattr(self._servant, verb)()
             except BackendError as problem:
                 self._trouble, self._wanted = str(problem), ""
                 raise
-            self._log.info(f"inference: {verb} of {self._backend.name}")
-            threading.Thread(target=self._follow, args=(verb,), daemon=True).start()
+        self._log.info(f"inference: {verb} of {self._backend.name}")
+        threading.Thread(target=self._follow, args=(verb,), daemon=True).start()
         return self.status()
 
     def _follow(self, verb: str) -> None:
-        """Wait for what was begun, and tell of its end."""
+        """Wait for what was begun, and tell of its end, unless something else is wanted by then."""
         self._hub.tell("inference", status="starting" if verb == "start" else "stopping")
         give_up = time.monotonic() + READY_SECONDS
-        done = False
-        while not done and time.monotonic() < give_up:
+        done = self._backend.healthy() == (verb == "start")
+        while not done and time.monotonic() < give_up and self._wanted == verb:
+            if verb == "start" and self._servant.failed:
+                break
             time.sleep(_POLL)
             done = self._backend.healthy() == (verb == "start")
-            if verb == "start" and not done and self._servant.failed:
-                break
-        if not done:
-            self._trouble = f"it did not {verb}; see its own log"
-        self._wanted = ""
+        with self._changing:
+            if self._wanted != verb:
+                return
+            self._wanted = ""
+            self._trouble = "" if done else f"it did not {verb}; see its own log"
         status = self.status()["status"]
         self._hub.tell("inference", status=status)
         tell = self._log.info if done else self._log.warning
