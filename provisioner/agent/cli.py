@@ -84,7 +84,7 @@ def _run(flags: Flags, log: Log) -> int:
     from provisioner.agent.front import Front
     from provisioner.agent.gpus import Gpus
     from provisioner.agent.metrics import Metrics
-    from provisioner.agent.runtime import AlreadyRunning, Runtime, own_directory
+    from provisioner.agent.runtime import ASKS, AlreadyRunning, Runtime, own_directory
     from provisioner.agent.service import Service
 
     settings = _settings(flags, log)
@@ -107,7 +107,7 @@ def _run(flags: Flags, log: Log) -> int:
     )
     if flags.switches.get("once"):
         return 0 if Service(settings, bodies, runtime, log).once() else 1
-    front = Front(own_directory(), log)
+    front = Front(own_directory().with_name(ASKS), log)
     code = None
     while code is None:
         service = Service(settings, bodies, runtime, log, front.hub.tell)

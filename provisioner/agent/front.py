@@ -23,13 +23,13 @@ Told = Callable[[], dict[str, Any]]
 class Front:
     """One per process; it follows the settings, as they are read anew.
 
-    `directory` has `asks`, where an agent that is not root asks for what only root may do.
-    What callers need is loaded when the first of them comes.
+    `asks` is where an agent that is not root asks for what only root may do. What callers need is
+    loaded when the first of them comes.
     """
 
-    def __init__(self, directory: Path, log: Log) -> None:
+    def __init__(self, asks: Path, log: Log) -> None:
         self.hub = Hub()
-        self._asks = directory / "asks"
+        self._asks = asks
         self._log = log
         log.hear = lambda level, line: self.hub.tell("log", level=level, text=line)
         self._guard = threading.Lock()

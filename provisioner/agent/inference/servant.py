@@ -77,10 +77,7 @@ class Systemctl:
 
 
 class Asked:
-    """A unit that root starts and stops for the agent: it watches for files of these names.
-
-    The agent's own user may do nothing but ask (b9agent-ask@.path).
-    """
+    """A unit that root starts and stops where a file asks for it (b9agent-asks.path)."""
 
     def __init__(self, unit: str, asks: Path) -> None:
         self._unit, self._asks = unit, asks
