@@ -59,7 +59,10 @@ SCHEMAS: Json = {
     "Model": _object(name=TEXT, size=COUNT, loaded={"type": "boolean"}),
     "Models": _object(models=_list(_ref("Model"))),
     "Deleted": _object(deleted=TEXT),
-    "PullRequest": _object(model=MODEL_NAME),
+    "PullRequest": {
+        **_object(model=MODEL_NAME, insecure={"type": "boolean", "default": False}),
+        "required": ["model"],
+    },
 }  # fmt: skip
 
 MAY_FAIL = {

@@ -98,12 +98,12 @@ def _stop(desk: Desk, request: Request) -> Reply:
 
 def _pull(desk: Desk, request: Request) -> Reply:
     asked = request.json()
-    model = asked.get("model")
+    model, insecure = asked.get("model"), asked.get("insecure", False)
     if not isinstance(model, str) or not is_model_name(model):
         raise Refused(400, "model must be a model's name, as in llama3.2 or gemma3:1b")
-    if set(asked) != {"model"}:
-        raise Refused(400, "there is nothing to set but the model")
-    return json_answer(desk.inference.pull(model), 202)
+    if not isinstance(insecure, bool) or set(asked) - {"model", "insecure"}:
+        raise Refused(400, "beside the model there is only insecure, true or false")
+    return json_answer(desk.inference.pull(model, insecure), 202)
 
 
 def _models(desk: Desk, request: Request) -> Reply:

@@ -57,8 +57,8 @@ class Backend(Protocol):
         """What it can serve. Raises BackendError."""
         ...
 
-    def pull(self, model: str, progress: Progress) -> None:
-        """Fetch a model. Raises BackendError."""
+    def pull(self, model: str, insecure: bool, progress: Progress) -> None:
+        """Fetch a model; `insecure` allows a registry without TLS. Raises BackendError."""
         ...
 
     def delete(self, model: str) -> None:

@@ -75,8 +75,11 @@ class Manager:
         self._hub.tell("inference", status="deleted", model=name)
         self._log.info(f"inference: {name} was deleted")
 
-    def pull(self, model: str) -> dict[str, Any]:
-        """Begin to fetch a model, unless that is being done; how far it is. Raises BackendError."""
+    def pull(self, model: str, insecure: bool = False) -> dict[str, Any]:
+        """Begin to fetch a model, unless that is being done; how far it is. Raises BackendError.
+
+        `insecure` allows a registry without TLS.
+        """
         if not self._backend.healthy():
             raise BackendError(f"{self._backend.name} does not answer: start it first")
         with self._guard:
@@ -94,14 +97,14 @@ class Manager:
             self._pulls[model] = pull
         self._log.info(f"inference: pulling {model}")
         self._hub.tell("pull", **pull)
-        threading.Thread(target=self._pull, args=(model, pull), daemon=True).start()
+        threading.Thread(target=self._pull, args=(model, insecure, pull), daemon=True).start()
         return dict(pull)
 
     def close(self) -> None:
         """End what lives by the agent alone."""
         self._servant.close()
 
-    def _pull(self, model: str, pull: dict[str, Any]) -> None:
+    def _pull(self, model: str, insecure: bool, pull: dict[str, Any]) -> None:
         told = [0.0]
 
         def progress(detail: str, completed: int, total: int) -> None:
@@ -113,7 +116,7 @@ class Manager:
                 self._hub.tell("pull", **pull)
 
         try:
-            self._backend.pull(model, progress)
+            self._backend.pull(model, insecure, progress)
             end, trouble = "pulled", ""
         except Unsupported as problem:
             end, trouble = "failed", str(problem)

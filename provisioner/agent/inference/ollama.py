@@ -45,9 +45,9 @@ class Ollama:
             for each in self._list("/api/tags")
         ]
 
-    def pull(self, model: str, progress: Progress) -> None:
+    def pull(self, model: str, insecure: bool, progress: Progress) -> None:
         """Fetch a model from its registry. Raises BackendError."""
-        body = json.dumps({"model": model, "stream": True}).encode()
+        body = json.dumps({"model": model, "insecure": insecure, "stream": True}).encode()
         said = ""
         try:
             for status, line in lines(self.endpoint, "POST", "/api/pull", body, idle=SILENCE):

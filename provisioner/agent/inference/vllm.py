@@ -55,7 +55,7 @@ class VLLM:
         except (ValueError, KeyError, TypeError, RecursionError):
             raise BackendError("the answer is not of OpenAI's API") from None
 
-    def pull(self, model: str, progress: Progress) -> None:
+    def pull(self, model: str, insecure: bool, progress: Progress) -> None:
         """Raises Unsupported."""
         raise Unsupported("vLLM fetches its model when it starts: set inference.model")
 

@@ -232,7 +232,8 @@ def test_where_no_server_of_models_answers() -> None:
         ("POST", "/inference/pull", {"json": []}, 400),
         ("POST", "/inference/pull", {"json": {"model": 5}}, 400),
         ("POST", "/inference/pull", {"json": {"model": "../../etc"}}, 400),
-        ("POST", "/inference/pull", {"json": {"model": "x", "insecure": True}}, 400),
+        ("POST", "/inference/pull", {"json": {"model": "x", "insecure": 1}}, 400),
+        ("POST", "/inference/pull", {"json": {"model": "x", "quickly": True}}, 400),
         ("POST", "/inference/pull", {"json": {"model": "x" * 70000}}, 413),
     ],
 )
