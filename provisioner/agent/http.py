@@ -20,11 +20,13 @@ class HTTPProblem(Exception):
 
 
 class Endpoint(NamedTuple):
-    """Where a server listens."""
+    """Where a server listens. `ca` is the authority that its certificate must be of, as PEM; where
+    it is empty, those that the system trusts."""
 
     host: str
     port: int
     tls: bool = False
+    ca: str = ""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -92,7 +94,7 @@ def _connect(endpoint: Endpoint, timeout: float) -> socket.socket:
     import ssl  # 5 MB that a plain connection through the tunnel does not need
 
     try:
-        context = ssl.create_default_context()
+        context = ssl.create_default_context(cadata=endpoint.ca or None)
         return context.wrap_socket(connection, server_hostname=endpoint.host)
     except BaseException:
         connection.close()

@@ -66,6 +66,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("k3s-token", "k3s.token", "token that the gateway shows to this k3s", secret=True,
             pattern=r"\S*", wanted="a bearer token without spaces"),
     Setting("k3s-token-file", "k3s.token_file", "file that holds the k3s token"),
+    Setting("k3s-port", "k3s.port", "port of this machine's k3s", "6443", _NUMBER, "1 to 65535"),
+    Setting("k3s-ca", "k3s.ca", "authority of its certificate, as PEM", pattern=r"[\s\S]*"),
+    Setting("k3s-ca-file", "k3s.ca_file", "file that holds it"),
     Setting("keepalive-interval", "keepalive_interval", "seconds between keepalives", "60",
             _NUMBER, "1 to 240 seconds: a machine expires after 300"),
     Setting("inference-host", "inference.host", "address of the local Ollama", "127.0.0.1"),
@@ -85,10 +88,11 @@ SETTINGS: tuple[Setting, ...] = (
 _FILES = {
     "token": "token-file",
     "k3s-token": "k3s-token-file",
+    "k3s-ca": "k3s-ca-file",
     "control-token": "control-token-file",
 }
 _HOSTS = ("gateway-host", "hostname", "inference-host")
-_PORTS = ("gateway-port", "inference-port")
+_PORTS = ("gateway-port", "inference-port", "k3s-port")
 _SECRET_FILE_LIMIT = 64 * 1024
 
 
@@ -114,6 +118,7 @@ class Settings(NamedTuple):
     memory: str
     gpu_count: str
     k3s_token: str
+    k3s: Endpoint
     interval: float
     inference: Endpoint
     backend: str
@@ -153,6 +158,7 @@ def resolve(sources: list[Source]) -> Settings:
         memory=values["memory"],
         gpu_count=values["gpu-count"],
         k3s_token=values["k3s-token"],
+        k3s=Endpoint("127.0.0.1", int(values["k3s-port"]), True, values["k3s-ca"]),
         interval=float(values["keepalive-interval"]),
         inference=Endpoint(values["inference-host"], int(values["inference-port"])),
         backend=values["inference-backend"],
