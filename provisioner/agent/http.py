@@ -19,6 +19,10 @@ class HTTPProblem(Exception):
     """The peer could not be reached or did not speak HTTP as expected; the text says which."""
 
 
+class Silence(HTTPProblem):
+    """Nothing came in time, though there was a connection or the way to one."""
+
+
 class Endpoint(NamedTuple):
     """Where a server listens. `ca` is the authority that its certificate must be of, as PEM; where
     it is empty, those that the system trusts."""
@@ -57,7 +61,7 @@ def exchange(
             connection.sendall(_request(endpoint, method, path, headers or {}, body))
             return _Reader(connection, deadline, limit).response()
     except socket.timeout:  # noqa: UP041 (an alias of TimeoutError only from Python 3.10 on)
-        raise HTTPProblem(f"no answer from {endpoint} within {timeout:g} s") from None
+        raise Silence(f"no answer from {endpoint} within {timeout:g} s") from None
     except OSError as problem:
         reason = problem.strerror or str(problem) or type(problem).__name__
         raise HTTPProblem(f"cannot reach {endpoint}: {reason}") from problem

@@ -18,10 +18,11 @@ from provisioner.agent.clock import Clock
 from provisioner.agent.gateway import Gateway
 from provisioner.agent.keeper import Keeper, Standing
 from provisioner.agent.log import Log
-from provisioner.agent.runtime import Report, Runtime
+from provisioner.agent.runtime import ASKS, Report, Runtime, own_directory
 from provisioner.agent.settings import Settings
 from provisioner.agent.states import Action, State
 from provisioner.agent.systemd import notify, watchdog_seconds
+from provisioner.agent.tunnel import Proven, Tunnel
 
 _GRACE = 1.5  # for a request under way when the signal comes; SIGTERM ends the agent within 2 s
 _IDLE = 30.0
@@ -47,8 +48,16 @@ class Service:
         self._runtime = runtime
         self._log = log
         self._clock = Clock()
+        self._tunnel = Tunnel(
+            settings.k3s,
+            settings.way_back,
+            own_directory().with_name(ASKS),
+            log,
+            tell,
+            self._clock.monotonic,
+        )
         self._keeper = Keeper(
-            Gateway(settings.gateway, settings.token),
+            Proven(Gateway(settings.gateway, settings.token), self._tunnel),
             {Action.REGISTER: bodies.registration, Action.KEEPALIVE: bodies.keepalive},
             self._clock,
             log,
@@ -111,6 +120,7 @@ class Service:
             "started": round(self._started, 3),
             "keepalives": self._keepalives,
             "failures": self._failures,
+            "tunnel": self._tunnel.ways._asdict(),
             "metrics": self._bodies.last_metrics,
         }
 

@@ -69,6 +69,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("k3s-port", "k3s.port", "port of this machine's k3s", "6443", _NUMBER, "1 to 65535"),
     Setting("k3s-ca", "k3s.ca", "authority of its certificate, as PEM", pattern=r"[\s\S]*"),
     Setting("k3s-ca-file", "k3s.ca_file", "file that holds it"),
+    Setting("way-back", "tunnel.way_back", "local port that leads over the tunnel to this k3s",
+            pattern=_NUMBER, wanted="1 to 65535"),
     Setting("keepalive-interval", "keepalive_interval", "seconds between keepalives", "60",
             _NUMBER, "1 to 240 seconds: a machine expires after 300"),
     Setting("inference-host", "inference.host", "address of the local Ollama", "127.0.0.1"),
@@ -92,7 +94,7 @@ _FILES = {
     "control-token": "control-token-file",
 }
 _HOSTS = ("gateway-host", "hostname", "inference-host")
-_PORTS = ("gateway-port", "inference-port", "k3s-port")
+_PORTS = ("gateway-port", "inference-port", "k3s-port", "way-back")
 _SECRET_FILE_LIMIT = 64 * 1024
 
 
@@ -119,6 +121,7 @@ class Settings(NamedTuple):
     gpu_count: str
     k3s_token: str
     k3s: Endpoint
+    way_back: Endpoint | None
     interval: float
     inference: Endpoint
     backend: str
@@ -158,7 +161,8 @@ def resolve(sources: list[Source]) -> Settings:
         memory=values["memory"],
         gpu_count=values["gpu-count"],
         k3s_token=values["k3s-token"],
-        k3s=Endpoint("127.0.0.1", int(values["k3s-port"]), True, values["k3s-ca"]),
+        k3s=_k3s(values["k3s-port"], values["k3s-ca"]),
+        way_back=_k3s(values["way-back"], values["k3s-ca"]) if values["way-back"] else None,
         interval=float(values["keepalive-interval"]),
         inference=Endpoint(values["inference-host"], int(values["inference-port"])),
         backend=values["inference-backend"],
@@ -166,6 +170,10 @@ def resolve(sources: list[Source]) -> Settings:
         control=Endpoint(values["control-host"], int(values["control-port"])),
         control_token=values["control-token"],
     )
+
+
+def _k3s(port: str, authority: str) -> Endpoint:
+    return Endpoint("127.0.0.1", int(port), True, authority)
 
 
 def _exposed(values: Mapping[str, str]) -> list[str]:

@@ -55,6 +55,9 @@ class Agent(Section):
 
 class Tunnel(Section):
     port = Key(f.PORT, 1994, "port on the worker's loopback that leads to the gateway's API")
+    way_back = Key(
+        f.PORT, 16443, "port on the loopback that leads to this k3s as the gateway reaches it"
+    )
     alive_interval = Key(f.whole(1, 300), 15, "seconds between ssh's own probes")
     alive_count = Key(f.whole(1, 20), 3, "unanswered probes before it reconnects")
 

@@ -86,6 +86,10 @@ def families(
         last = Sample(float(status["last_keepalive"]))
         found.append(gauge("b9agent_last_keepalive_time_seconds", "When the last one was taken.",
                            last))  # fmt: skip
+    ways = {way: up for way, up in status["tunnel"].items() if up is not None}
+    if ways:
+        samples = [Sample(float(up), {"direction": way}) for way, up in ways.items()]
+        found.append(gauge("b9agent_tunnel_up", "Whether the tunnel carries.", *samples))
     for key, (name, help, scale) in _METRICS.items():
         if key in metrics:
             found.append(gauge(name, help, Sample(float(metrics[key]) * scale)))

@@ -10,6 +10,7 @@ from provisioner.agent.control.web import JSON
 Json = dict[str, Any]
 TEXT: Json = {"type": "string"}
 NUMBER: Json = {"type": "number"}
+MAYBE: Json = {"type": "boolean", "nullable": True}
 COUNT: Json = {"type": "integer", "minimum": 0}
 MODEL_NAME: Json = {
     "type": "string",
@@ -45,6 +46,7 @@ SCHEMAS: Json = {
         since=NUMBER, last_keepalive={**NUMBER, "nullable": True}, last_error=TEXT,
         version=TEXT, pid=COUNT, started=NUMBER, keepalives=COUNT, failures=COUNT,
         metrics={"type": "object", "additionalProperties": NUMBER},
+        tunnel=_object(outward=MAYBE, inward=MAYBE),
     ),
     "Pull": _object(
         model=TEXT, status={"type": "string", "enum": ["pulling", "pulled", "failed"]},

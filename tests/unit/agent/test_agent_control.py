@@ -35,6 +35,7 @@ STATUS = {
     "state": "ready", "machine_id": "e13daa82", "pool": "gpu", "gateway": "127.0.0.1:1994",
     "hostname": "10.199.0.7", "since": 1.0, "last_keepalive": 2.5, "last_error": "",
     "version": "0.1", "pid": 7, "started": 0.5, "keepalives": 3, "failures": 1, "metrics": {},
+    "tunnel": {"outward": True, "inward": None},
 }  # fmt: skip
 METRICS = {"cpu_utilization_pct": 12.5, "total_memory_available": 1024, "free_gpu_count": 2}
 
@@ -391,6 +392,8 @@ def test_what_is_exported_is_what_prometheus_reads(control: Control) -> None:
     assert found["b9agent_cpu_utilization_ratio",] == 0.125
     assert found["b9agent_offered_memory_bytes",] == 2**30
     assert found["b9agent_free_gpus",] == 2
+    assert found["b9agent_tunnel_up", "outward"] == 1
+    assert ("b9agent_tunnel_up", "inward") not in found
     assert found["b9agent_inference_state", "running"] == 1
     assert found["b9agent_inference_models",] == 1
 
