@@ -65,3 +65,36 @@ def test_metrics_are_there_for_prometheus(worker: Host) -> None:
     done = worker.exec(["curl", "-sS", "http://127.0.0.1:9999/metrics"])
     assert 'b9agent_state{state="ready"} 1.0' in done.stdout
     assert 'b9agent_inference_state{state="running"} 1.0' in done.stdout
+
+
+def test_both_ways_of_the_tunnel_are_proven(worker: Host) -> None:
+    wait_until(
+        lambda: ask(worker, "/status")["tunnel"] == {"outward": True, "inward": True},
+        PATIENCE,
+        "both ways are proven",
+    )
+
+
+def test_the_tunnel_is_started_anew_where_the_agent_asks_for_it(worker: Host) -> None:
+    def process() -> str:
+        return worker.exec(["systemctl", "show", "-P", "MainPID", "b9-tunnel"]).stdout.strip()
+
+    before = process()
+    ask_for = ["touch", "/run/b9agent-asks/restart-b9-tunnel"]
+    assert worker.exec(["runuser", "-u", "b9agent", "--", *ask_for]).returncode == 0
+    wait_until(lambda: process() not in (before, "0"), PATIENCE, "another process")
+    last = ask(worker, "/status")["last_keepalive"]
+    wait_until(
+        lambda: (ask(worker, "/status")["last_keepalive"] or 0) > (last or 0),
+        PATIENCE,
+        "a keepalive through the new one",
+    )
+    assert ask(worker, "/status")["state"] == "ready"
+
+
+def test_pods_of_the_gateways_jobs_are_counted(worker: Host) -> None:
+    """The reference gateway makes a Job where a worker is ready; the stand-in of k3s makes a pod
+    that waits for ever."""
+    wait_until(
+        lambda: ask(worker, "/status")["metrics"]["worker_count"] > 0, PATIENCE, "a pod is seen"
+    )
