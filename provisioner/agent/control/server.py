@@ -14,8 +14,10 @@ from provisioner.agent.log import Log, one_line
 if TYPE_CHECKING:
     from provisioner.agent.control.desk import Desk
     from provisioner.agent.control.guard import Guard
+    from provisioner.agent.control.routes import Stream
 
 MOST = 16  # connections at once
+MOST_STREAMS = 8  # of them; the others can still ask
 REQUEST_SECONDS = 10.0
 ANSWER_SECONDS = 30.0  # that a piece of an answer may take to be taken
 
@@ -32,6 +34,7 @@ class Server:
         self._guard: Guard | None = None
         self._connections: set[socket.socket] = set()
         self._changing = threading.Lock()
+        self._streams = threading.BoundedSemaphore(MOST_STREAMS)
         self._stopped = False
         self._listener = _listen(endpoint)
         self.endpoint = Endpoint(endpoint.host, self._listener.getsockname()[1])
@@ -94,12 +97,22 @@ class Server:
             reply = web.error_answer(web.Refused(500, "an error of the agent's; see its log"))
         connection.settimeout(ANSWER_SECONDS)
         if isinstance(reply, routes.Stream):
+            if self._streams.acquire(blocking=False):
+                self._stream(connection, reply)
+                return
+            reply = web.error_answer(web.Refused(429, "too many listeners", Retry_After="30"))
+        connection.sendall(reply.encoded())
+        _drain(connection)
+
+    def _stream(self, connection: socket.socket, stream: Stream) -> None:
+        from provisioner.agent.control import routes, web
+
+        try:
             connection.sendall(web.head(200, routes.STREAM_TYPE, {}))
-            for piece in reply.pieces:
+            for piece in stream.pieces:
                 connection.sendall(piece)
-        else:
-            connection.sendall(reply.encoded())
-            _drain(connection)
+        finally:
+            self._streams.release()
 
     def _guarded(self) -> Guard:
         from provisioner.agent.control.guard import Guard

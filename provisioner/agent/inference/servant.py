@@ -76,29 +76,14 @@ class Systemctl:
             raise BackendError(f"systemctl {verb} {self._unit}: {last}")
 
 
-class Asked:
+class Asked(Systemctl):
     """A unit that root starts and stops where a file asks for it (b9agent-asks.path)."""
 
     def __init__(self, unit: str, asks: Path) -> None:
-        self._unit, self._asks = unit, asks
+        super().__init__(unit)
+        self._asks = asks
 
-    def start(self) -> None:
-        """Ask for a start."""
-        self._ask("start")
-
-    def stop(self) -> None:
-        """Ask for a stop."""
-        self._ask("stop")
-
-    def close(self) -> None:
-        """The unit stays."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether systemd has it as failed."""
-        return _has_failed(self._unit)
-
-    def _ask(self, verb: str) -> None:
+    def _call(self, verb: str) -> None:
         if not self._asks.is_dir():
             raise BackendError(
                 f"only root may {verb} {self._unit}, and nobody is there to be asked: "

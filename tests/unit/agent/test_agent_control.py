@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -322,6 +323,15 @@ def test_more_callers_than_there_is_room_for_are_sent_away(control: Control) -> 
     finally:
         for each in held:
             each.close()
+
+
+def test_listeners_leave_room_for_others(control: Control) -> None:
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(server.MOST_STREAMS):
+            answer = open_ones.enter_context(control.events())
+            next(answer.iter_lines())
+        assert control.ask("GET", "/events").status_code == 429
+        assert control.ask("GET", "/status").ok
 
 
 def test_with_a_token_only_who_shows_it_is_served() -> None:
