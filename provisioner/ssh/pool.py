@@ -54,7 +54,7 @@ class Pool:
         """
 
         def dial() -> None:
-            with self._lock(target), contextlib.suppress(Unreachable):
+            with self._lock(target), contextlib.suppress(Exception):
                 key = (target.name, become_user)
                 if key not in self._conversations and target.name not in self._failures:
                     self._reached(target, lambda: self._begin(target, become_user))
