@@ -12,11 +12,11 @@ from provisioner.agent.control.desk import Desk
 from provisioner.agent.control.web import Answer, Refused, Request, json_answer
 from provisioner.agent.inference.backend import (
     BackendError,
+    Busy,
     NotThere,
     Unsupported,
     is_model_name,
 )
-from provisioner.agent.inference.manager import Busy
 
 STREAM_TYPE = "text/event-stream"
 BREATH = 15.0  # seconds between two signs of life of a stream

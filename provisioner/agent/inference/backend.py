@@ -18,6 +18,10 @@ class BackendError(Exception):
     """The server can't do what it was asked for; the text says why."""
 
 
+class Busy(BackendError):
+    """As many things as may be are being done already."""
+
+
 class NotThere(BackendError):
     """There is no such model."""
 

@@ -12,21 +12,14 @@ from provisioner.agent.inference.backend import (
     BackendError,
     Model,
     NotThere,
-    Unsupported,
     is_model_name,
 )
+from provisioner.agent.inference.pulls import Pulls
 from provisioner.agent.inference.servant import Servant
 from provisioner.agent.log import Log
 
-MOST_PULLS = 4  # at once
-PULLS_KEPT = 20
-TELL_EVERY = 0.5  # seconds between two progresses of one pull that are told
 READY_SECONDS = 120.0  # that a server may take to answer after its start
 _POLL = 0.25
-
-
-class Busy(BackendError):
-    """As many things as may be are being done already."""
 
 
 class Manager:
@@ -35,10 +28,10 @@ class Manager:
     def __init__(self, backend: Backend, servant: Servant, hub: Hub, log: Log) -> None:
         self._backend, self._servant = backend, servant
         self._hub, self._log = hub, log
-        self._guard, self._changing = threading.Lock(), threading.Lock()
+        self._pulls = Pulls(backend, hub, log)
+        self._changing = threading.Lock()
         self._wanted = ""  # start or stop, while it is on its way
         self._trouble = ""
-        self._pulls: dict[str, dict[str, Any]] = {}
 
     def status(self) -> dict[str, Any]:
         """How the server fares; `models` are those on its disk, `loaded` those in memory."""
@@ -51,7 +44,7 @@ class Manager:
             "endpoint": str(self._backend.endpoint),
             "models": [model.name for model in found],
             "loaded": [model.name for model in found if model.loaded],
-            "pulls": self._shown_pulls(),
+            "pulls": self._pulls.shown(),
             "error": "" if state == "running" else self._trouble or trouble,
         }
 
@@ -76,68 +69,23 @@ class Manager:
         self._log.info(f"inference: {name} was deleted")
 
     def pull(self, model: str, insecure: bool = False) -> dict[str, Any]:
-        """Begin to fetch a model, unless that is being done; how far it is. Raises BackendError.
-
-        `insecure` allows a registry without TLS.
-        """
-        if not self._backend.healthy():
-            raise BackendError(f"{self._backend.name} does not answer: start it first")
-        with self._guard:
-            known = self._pulls.get(model)
-            if known and known["status"] == "pulling":
-                return dict(known)
-            if sum(each["status"] == "pulling" for each in self._pulls.values()) >= MOST_PULLS:
-                raise Busy(f"{MOST_PULLS} models are being pulled already")
-            self._pulls.pop(model, None)
-            while len(self._pulls) >= PULLS_KEPT:
-                ended = (n for n, each in self._pulls.items() if each["status"] != "pulling")
-                del self._pulls[next(ended)]
-            pull = {"model": model, "status": "pulling", "detail": "", "completed": 0, "total": 0}
-            pull["error"] = ""
-            self._pulls[model] = pull
-        self._log.info(f"inference: pulling {model}")
-        self._hub.tell("pull", **pull)
-        threading.Thread(target=self._pull, args=(model, insecure, pull), daemon=True).start()
-        return dict(pull)
+        """Begin to fetch a model; how far it is. Raises BackendError."""
+        return self._pulls.begin(model, insecure)
 
     def close(self) -> None:
         """End what lives by the agent alone."""
         self._servant.close()
 
-    def _pull(self, model: str, insecure: bool, pull: dict[str, Any]) -> None:
-        told = [0.0]
-
-        def progress(detail: str, completed: int, total: int) -> None:
-            is_new = detail != pull["detail"]
-            with self._guard:
-                pull.update(detail=detail, completed=completed, total=total)
-            if is_new or time.monotonic() - told[0] >= TELL_EVERY:
-                told[0] = time.monotonic()
-                self._hub.tell("pull", **pull)
-
-        try:
-            self._backend.pull(model, insecure, progress)
-            end, trouble = "pulled", ""
-        except Unsupported as problem:
-            end, trouble = "failed", str(problem)
-        except Exception as problem:  # nobody else would hear of it
-            end, trouble = "failed", str(problem) or type(problem).__name__
-        with self._guard:
-            pull.update(status=end, error=trouble)
-        self._hub.tell("pull", **pull)
-        if trouble:
-            self._log.warning(f"inference: {model} could not be pulled: {trouble}")
-        else:
-            self._log.info(f"inference: {model} was pulled")
-
     def _change(self, verb: str) -> dict[str, Any]:
         with self._changing:
-            self._wanted, self._trouble = verb, ""
+            is_new, self._wanted, self._trouble = self._wanted != verb, verb, ""
             try:
                 getattr(self._servant, verb)()
             except BackendError as problem:
                 self._trouble, self._wanted = str(problem), ""
                 raise
+        if not is_new:  # somebody waits for it already
+            return self.status()
         self._log.info(f"inference: {verb} of {self._backend.name}")
         threading.Thread(target=self._follow, args=(verb,), daemon=True).start()
         return self.status()
@@ -176,7 +124,3 @@ class Manager:
         if self._wanted == "start":
             return "starting"
         return "failed" if self._trouble or self._servant.failed else "stopped"
-
-    def _shown_pulls(self) -> list[dict[str, Any]]:
-        with self._guard:
-            return [dict(pull) for pull in self._pulls.values()]
