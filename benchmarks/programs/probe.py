@@ -48,7 +48,8 @@ def _play(playbook: str, inventory: str) -> int:
 
 
 def _load(playbook: str, inventory: str) -> int:
-    from provisioner.cli.play import Request, open_session
+    from provisioner.cli.options import Request
+    from provisioner.cli.session import open_session
 
     open_session(Request(inventory=Path(inventory)), Path(playbook), {})
     return 0

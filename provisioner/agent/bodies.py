@@ -12,12 +12,16 @@ from provisioner.agent.settings import Settings
 
 
 class Bodies:
-    """Makes request bodies from the settings and from what the machine shows at the moment."""
+    """Makes request bodies from the settings and from what the machine shows at the moment.
+
+    `last_metrics` are those of the last keepalive.
+    """
 
     def __init__(self, settings: Settings, gpus: Gpus, metrics: Metrics) -> None:
         self._settings = settings
         self._gpus = gpus
         self._metrics = metrics
+        self.last_metrics: dict[str, Any] = {}
         self.machine = self._detect()
 
     def _detect(self) -> Machine:
@@ -42,12 +46,13 @@ class Bodies:
 
     def keepalive(self) -> dict[str, Any]:
         """`metrics` is always there: without it the gateway fails and yet marks it ready."""
+        self.last_metrics = self._metrics.sample(self.machine)
         body = {
             "machine_id": self._settings.machine_id,
             "provider_name": self._settings.provider,
             "pool_name": self._settings.pool,
             "agent_version": VERSION,
-            "metrics": self._metrics.sample(self.machine),
+            "metrics": self.last_metrics,
         }
         block = inference(self._settings.inference)
         return {**body, "inference": block} if block else body

@@ -43,8 +43,8 @@ def build_zipapp(dest: Path) -> None:
 def _contents() -> dict[str, bytes]:
     agent = Path(__file__).parent
     contents = {"__main__.py": _MAIN.encode(), "provisioner/__init__.py": b""}
-    contents.update(_modules(agent, "provisioner/agent"))
-    contents.update(_modules(agent / "devices", "provisioner/agent/devices"))
+    for folder in ("", "control", "devices", "inference"):
+        contents.update(_modules(agent / folder, f"provisioner/agent/{folder}".rstrip("/")))
     contents.update(_modules(Path(yaml.__file__).parent, "yaml"))
     contents["yaml/LICENSE"] = _licence()
     return contents

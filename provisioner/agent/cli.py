@@ -7,13 +7,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provisioner.agent import VERSION, configfile
 from provisioner.agent.config import config, sources
 from provisioner.agent.flags import Flags, UsageError, parse
 from provisioner.agent.log import MASK, Log, mask, masked
 from provisioner.agent.settings import SETTINGS, BadSettings, Settings, Source, resolve
+
+if TYPE_CHECKING:
+    from provisioner.agent.bodies import Bodies
+    from provisioner.agent.gpus import Gpus
 
 _SWITCHES = ("once", "dry-run", "debug", "tui", "version", "help", "h")
 _INIT = {"gateway": "HOST:PORT", "port": "PORT", "pool": "NAME"}
@@ -80,15 +84,14 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(flags: Flags, log: Log) -> int:
-    from provisioner.agent.bodies import Bodies
+    from provisioner.agent.front import Front
     from provisioner.agent.gpus import Gpus
-    from provisioner.agent.metrics import Metrics
-    from provisioner.agent.runtime import AlreadyRunning, Runtime, own_directory
+    from provisioner.agent.runtime import ASKS, AlreadyRunning, Runtime, own_directory
     from provisioner.agent.service import Service
 
     settings = _settings(flags, log)
     gpus = Gpus(log)
-    bodies = Bodies(settings, gpus, Metrics(gpus))
+    bodies = _bodies(settings, gpus, log)
     if not bodies.machine.mebibytes:
         raise BadSettings(["machine.memory (--memory) cannot be detected here: set it"])
     if flags.switches.get("dry-run"):
@@ -106,15 +109,31 @@ def _run(flags: Flags, log: Log) -> int:
     )
     if flags.switches.get("once"):
         return 0 if Service(settings, bodies, runtime, log).once() else 1
-    while (code := Service(settings, bodies, runtime, log).run()) is None:
-        try:
-            settings = _settings(flags, log)
-            bodies = Bodies(settings, gpus, Metrics(gpus))
-            log.info("the settings were read anew")
-        except BadSettings as problem:
-            for line in problem.problems:
-                log.error(f"{line}; the settings stay as they were")
+    front = Front(own_directory().with_name(ASKS), log)
+    code = None
+    while code is None:
+        service = Service(settings, bodies, runtime, log, front.hub.tell)
+        front.follow(settings, service.status, service.metrics)
+        code = service.run()
+        if code is None:
+            try:
+                settings = _settings(flags, log)
+                bodies = _bodies(settings, gpus, log)
+                log.info("the settings were read anew")
+            except BadSettings as problem:
+                for line in problem.problems:
+                    log.error(f"{line}; the settings stay as they were")
+    front.close()
     return code
+
+
+def _bodies(settings: Settings, gpus: Gpus, log: Log) -> Bodies:
+    from provisioner.agent.bodies import Bodies
+    from provisioner.agent.metrics import Metrics
+    from provisioner.agent.pods import Pods
+
+    pods = Pods(settings.k3s, settings.k3s_token, log)
+    return Bodies(settings, gpus, Metrics(gpus, list_pods=pods.now))
 
 
 def _settings(flags: Flags, log: Log) -> Settings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from provisioner.agent.http import Endpoint, HTTPProblem, Response, exchange
+from provisioner.agent.http import Endpoint, HTTPProblem, Response, Silence, exchange
 from provisioner.agent.log import one_line
 from provisioner.agent.states import DEFAULT_TTL, Action, Answer
 
@@ -22,11 +22,15 @@ TIMEOUTS = {Action.REGISTER: 30.0, Action.KEEPALIVE: 15.0}
 
 
 class Verdict(NamedTuple):
-    """An answer as the state machine takes it, and as a person reads it."""
+    """An answer as the state machine takes it, and as a person reads it.
+
+    `heard`: True when an answer came, False when nothing did, None when the way was closed.
+    """
 
     answer: Answer
     reason: str = ""
     ttl: float = DEFAULT_TTL
+    heard: bool | None = True
 
 
 class Gateway:
@@ -48,7 +52,8 @@ class Gateway:
                 TIMEOUTS[action],
             )
         except HTTPProblem as problem:
-            return Verdict(Answer.TROUBLE, f"{action.value}: {problem}")
+            heard = False if isinstance(problem, Silence) else None
+            return Verdict(Answer.TROUBLE, f"{action.value}: {problem}", heard=heard)
         return judge(action, response)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _HEAD_LIMIT = 64 * 1024
@@ -18,12 +19,18 @@ class HTTPProblem(Exception):
     """The peer could not be reached or did not speak HTTP as expected; the text says which."""
 
 
+class Silence(HTTPProblem):
+    """Nothing came in time, though there was a connection or the way to one."""
+
+
 class Endpoint(NamedTuple):
-    """Where a server listens."""
+    """Where a server listens. `ca` is the authority that its certificate must be of, as PEM; where
+    it is empty, those that the system trusts."""
 
     host: str
     port: int
     tls: bool = False
+    ca: str = ""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -54,7 +61,31 @@ def exchange(
             connection.sendall(_request(endpoint, method, path, headers or {}, body))
             return _Reader(connection, deadline, limit).response()
     except socket.timeout:  # noqa: UP041 (an alias of TimeoutError only from Python 3.10 on)
-        raise HTTPProblem(f"no answer from {endpoint} within {timeout:g} s") from None
+        raise Silence(f"no answer from {endpoint} within {timeout:g} s") from None
+    except OSError as problem:
+        reason = problem.strerror or str(problem) or type(problem).__name__
+        raise HTTPProblem(f"cannot reach {endpoint}: {reason}") from problem
+
+
+def lines(
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    idle: float = 15.0,
+    limit: int = 1 << 16,
+) -> Iterator[tuple[int, bytes]]:
+    """Send one request; its status with each line of the answer, as they come.
+
+    Gives up after `idle` seconds without a byte, and on a line longer than `limit` bytes.
+    """
+    try:
+        with _connect(endpoint, idle) as connection:
+            connection.sendall(_request(endpoint, method, path, {}, body))
+            reader = _Reader(connection, time.monotonic() + idle, limit, idle)
+            yield from reader.lines()
+    except socket.timeout:  # noqa: UP041 (an alias of TimeoutError only from Python 3.10 on)
+        raise HTTPProblem(f"nothing from {endpoint} for {idle:g} s") from None
     except OSError as problem:
         reason = problem.strerror or str(problem) or type(problem).__name__
         raise HTTPProblem(f"cannot reach {endpoint}: {reason}") from problem
@@ -67,7 +98,7 @@ def _connect(endpoint: Endpoint, timeout: float) -> socket.socket:
     import ssl  # 5 MB that a plain connection through the tunnel does not need
 
     try:
-        context = ssl.create_default_context()
+        context = ssl.create_default_context(cadata=endpoint.ca or None)
         return context.wrap_socket(connection, server_hostname=endpoint.host)
     except BaseException:
         connection.close()
@@ -85,15 +116,52 @@ def _request(
 
 
 class _Reader:
-    """Reads one response from a socket, never past the deadline nor beyond the limit."""
+    """Reads one response from a socket, never past the deadline nor beyond the limit.
 
-    def __init__(self, connection: socket.socket, deadline: float, limit: int) -> None:
+    With `idle`, each byte that comes puts the deadline off to so many seconds from then.
+    """
+
+    def __init__(
+        self, connection: socket.socket, deadline: float, limit: int, idle: float = 0.0
+    ) -> None:
         self._connection = connection
         self._deadline = deadline
         self._limit = limit
+        self._idle = idle
         self._buffer = bytearray()
 
     def response(self) -> Response:
+        status, headers = self._head()
+        return Response(status, self._body(headers))
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """The status with each line of the body; one without an end may be the last."""
+        status, headers = self._head()
+        line = bytearray()
+        for piece in self._pieces(headers):
+            line += piece
+            *whole, rest = bytes(line).split(b"\n")
+            line = bytearray(rest)
+            self._check(len(line))
+            for each in whole:
+                yield status, each
+        yield status, bytes(line)
+
+    def _pieces(self, headers: dict[str, str]) -> Iterator[bytes]:
+        """The body as it comes."""
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            while chunk := self._chunk():
+                yield chunk
+        elif "content-length" in headers:
+            yield self._body(headers)
+        else:
+            yield bytes(self._buffer)
+            self._buffer.clear()
+            while self._receive():
+                yield bytes(self._buffer)
+                self._buffer.clear()
+
+    def _head(self) -> tuple[int, dict[str, str]]:
         status_line, *lines = self._until(b"\r\n\r\n", _HEAD_LIMIT).decode("latin-1").split("\r\n")
         parts = status_line.split(" ", 2)
         if not parts[0].startswith("HTTP/1.") or len(parts) < 2 or not parts[1].isdecimal():
@@ -102,7 +170,7 @@ class _Reader:
         for line in lines:
             name, _, value = line.partition(":")
             headers[name.strip().lower()] = value.strip()
-        return Response(int(parts[1]), self._body(headers))
+        return int(parts[1]), headers
 
     def _body(self, headers: dict[str, str]) -> bytes:
         if headers.get("transfer-encoding", "").lower() == "chunked":
@@ -119,16 +187,21 @@ class _Reader:
 
     def _chunks(self) -> bytes:
         body = bytearray()
-        while True:
-            size = self._until(b"\r\n", _CHUNK_LINE_LIMIT).split(b";")[0].strip()
-            try:
-                length = int(size, 16)
-            except ValueError:
-                raise HTTPProblem("the answer has a malformed chunk") from None
-            if length <= 0:
-                return bytes(body)
-            self._check(len(body) + length)
-            body += self._exactly(length + 2)[:-2]
+        while chunk := self._chunk(len(body)):
+            body += chunk
+        return bytes(body)
+
+    def _chunk(self, before: int = 0) -> bytes:
+        """The next chunk, empty at the end; `before` bytes of the body are here already."""
+        size = self._until(b"\r\n", _CHUNK_LINE_LIMIT).split(b";")[0].strip()
+        try:
+            length = int(size, 16)
+        except ValueError:
+            raise HTTPProblem("the answer has a malformed chunk") from None
+        if length <= 0:
+            return b""
+        self._check(before + length)
+        return self._exactly(length + 2)[:-2]
 
     def _check(self, size: int) -> None:
         if size > self._limit:
@@ -160,5 +233,7 @@ class _Reader:
             raise socket.timeout  # noqa: UP041
         self._connection.settimeout(remaining)
         data = self._connection.recv(65536)
+        if self._idle:
+            self._deadline = time.monotonic() + self._idle
         self._buffer += data
         return len(data)

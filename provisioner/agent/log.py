@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 MASK = "********"
@@ -36,9 +37,13 @@ def one_line(text: str, limit: int = 300) -> str:
 
 
 class Log:
-    """Writes lines; under systemd's journal with a priority, elsewhere with a time."""
+    """Writes lines; under systemd's journal with a priority, elsewhere with a time.
+
+    `hear(level, line)` is told of each, masked.
+    """
 
     def __init__(self, debug: bool = False, stream: TextIO | None = None) -> None:
+        self.hear: Callable[[str, str], None] = lambda level, line: None
         self._debug = debug
         self._stream = stream
         self._journal = stream is None and "JOURNAL_STREAM" in os.environ
@@ -62,6 +67,7 @@ class Log:
 
     def _write(self, level: str, text: str) -> None:
         line = mask(text)
+        self.hear(level, line)
         if self._journal:
             line = f"<{_LEVELS[level]}>{line}"
         else:

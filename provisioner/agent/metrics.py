@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from provisioner.agent.gpus import Gpus
 from provisioner.agent.http import Endpoint, HTTPProblem, exchange
 from provisioner.agent.machine import Machine, memory_kib
+from provisioner.agent.pods import Pod, counts
 
 _OLLAMA_DEADLINE = 2.0
 _MODELS_LIMIT = 1000  # bytes: a keepalive stays small however many models there are
@@ -18,8 +20,15 @@ _MODELS_LIMIT = 1000  # bytes: a keepalive stays small however many models there
 class Metrics:
     """Samples the machine; CPU use is that since the sample before."""
 
-    def __init__(self, gpus: Gpus, proc: Path = Path("/proc"), disk: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        gpus: Gpus,
+        proc: Path = Path("/proc"),
+        disk: Path = Path("/"),
+        list_pods: Callable[[], list[Pod]] = list,
+    ) -> None:
         self._gpus = gpus
+        self._list_pods = list_pods
         self._proc = proc
         self._disk = disk
         self._last = self._cpu_times()
@@ -27,6 +36,7 @@ class Metrics:
     def sample(self, machine: Machine) -> dict[str, Any]:
         """The `metrics` of a keepalive. The gateway refuses a fraction where it wants a whole."""
         size, free = self._disk_bytes()
+        workers, containers = counts(self._list_pods())
         return {
             "cpu_utilization_pct": self._cpu_percent(),
             "memory_utilization_pct": self._memory_percent(),
@@ -35,8 +45,8 @@ class Metrics:
             "total_disk_space_bytes": size,
             "total_disk_free_bytes": free,
             "free_gpu_count": self._gpus.free(int(machine.gpu_count)),
-            "worker_count": 0,
-            "container_count": 0,
+            "worker_count": workers,
+            "container_count": containers,
             "cache_usage_pct": 0.0,
         }
 

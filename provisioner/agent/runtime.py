@@ -12,6 +12,7 @@ from provisioner.agent.configfile import atomic_write
 from provisioner.agent.log import Log, mask
 
 SYSTEM_DIRECTORY = Path("/run/b9agent")
+ASKS = "b9agent-asks"  # the folder beside it where root is asked for what only root may do
 _SIZE_LIMIT = 64 * 1024
 
 

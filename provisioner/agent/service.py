@@ -9,6 +9,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 from provisioner.agent import VERSION
 from provisioner.agent.bodies import Bodies
@@ -16,10 +18,11 @@ from provisioner.agent.clock import Clock
 from provisioner.agent.gateway import Gateway
 from provisioner.agent.keeper import Keeper, Standing
 from provisioner.agent.log import Log
-from provisioner.agent.runtime import Report, Runtime
+from provisioner.agent.runtime import ASKS, Report, Runtime, own_directory
 from provisioner.agent.settings import Settings
 from provisioner.agent.states import Action, State
 from provisioner.agent.systemd import notify, watchdog_seconds
+from provisioner.agent.tunnel import Proven, Tunnel
 
 _GRACE = 1.5  # for a request under way when the signal comes; SIGTERM ends the agent within 2 s
 _IDLE = 30.0
@@ -28,14 +31,33 @@ _IDLE = 30.0
 class Service:
     """One agent process: settings made into a keeper, its reports, its end."""
 
-    def __init__(self, settings: Settings, bodies: Bodies, runtime: Runtime, log: Log) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bodies: Bodies,
+        runtime: Runtime,
+        log: Log,
+        tell: Callable[..., None] = lambda kind, **data: None,
+    ) -> None:
         self._settings = settings
+        self._tell = tell
+        self._started = time.time()
+        self._keepalives = self._failures = 0
+        self._report: Report | None = None
         self._bodies = bodies
         self._runtime = runtime
         self._log = log
         self._clock = Clock()
+        self._tunnel = Tunnel(
+            settings.k3s,
+            settings.way_back,
+            own_directory().with_name(ASKS),
+            log,
+            tell,
+            self._clock.monotonic,
+        )
         self._keeper = Keeper(
-            Gateway(settings.gateway, settings.token),
+            Proven(Gateway(settings.gateway, settings.token), self._tunnel),
             {Action.REGISTER: bodies.registration, Action.KEEPALIVE: bodies.keepalive},
             self._clock,
             log,
@@ -90,21 +112,45 @@ class Service:
                 notify("WATCHDOG=1")
         return reader.recv(64)
 
-    def _publish(self, standing: Standing) -> None:
-        self._runtime.publish(
-            Report(
-                state=standing.state.value,
-                machine_id=self._settings.machine_id,
-                pool=self._settings.pool,
-                gateway=str(self._settings.gateway),
-                hostname=self._bodies.machine.hostname,
-                since=round(standing.since, 3),
-                last_keepalive=_rounded(standing.last_keepalive),
-                last_error=standing.last_error,
-                version=VERSION,
-                pid=os.getpid(),
-            )
+    def status(self) -> dict[str, Any]:
+        """How the agent fares, for who asks it."""
+        report = self._report or self._reported(self._keeper.standing)
+        return {
+            **report._asdict(),
+            "started": round(self._started, 3),
+            "keepalives": self._keepalives,
+            "failures": self._failures,
+            "tunnel": self._tunnel.ways._asdict(),
+            "metrics": self._bodies.last_metrics,
+        }
+
+    def metrics(self) -> dict[str, Any]:
+        """Those of the last keepalive."""
+        return self._bodies.last_metrics
+
+    def _reported(self, standing: Standing) -> Report:
+        return Report(
+            state=standing.state.value,
+            machine_id=self._settings.machine_id,
+            pool=self._settings.pool,
+            gateway=str(self._settings.gateway),
+            hostname=self._bodies.machine.hostname,
+            since=round(standing.since, 3),
+            last_keepalive=_rounded(standing.last_keepalive),
+            last_error=standing.last_error,
+            version=VERSION,
+            pid=os.getpid(),
         )
+
+    def _publish(self, standing: Standing) -> None:
+        before, self._report = self._report, self._reported(standing)
+        if before and self._report.last_keepalive != before.last_keepalive:
+            self._keepalives += 1
+        elif standing.last_error:
+            self._failures += 1
+        if before is None or before.state != self._report.state:
+            self._tell("state", state=self._report.state, error=self._report.last_error)
+        self._runtime.publish(self._report)
         trouble = f"; {standing.last_error}" if standing.last_error else ""
         place = f"machine {self._settings.machine_id} at {self._settings.gateway}"
         notify(f"STATUS={standing.state.value}: {place}{trouble}")

@@ -66,16 +66,35 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("k3s-token", "k3s.token", "token that the gateway shows to this k3s", secret=True,
             pattern=r"\S*", wanted="a bearer token without spaces"),
     Setting("k3s-token-file", "k3s.token_file", "file that holds the k3s token"),
+    Setting("k3s-port", "k3s.port", "port of this machine's k3s", "6443", _NUMBER, "1 to 65535"),
+    Setting("k3s-ca", "k3s.ca", "authority of its certificate, as PEM", pattern=r"[\s\S]*"),
+    Setting("k3s-ca-file", "k3s.ca_file", "file that holds it"),
+    Setting("way-back", "tunnel.way_back", "local port that leads over the tunnel to this k3s",
+            pattern=_NUMBER, wanted="1 to 65535"),
     Setting("keepalive-interval", "keepalive_interval", "seconds between keepalives", "60",
             _NUMBER, "1 to 240 seconds: a machine expires after 300"),
     Setting("inference-host", "inference.host", "address of the local Ollama", "127.0.0.1"),
     Setting("inference-port", "inference.port", "port of the local Ollama", "11434", _NUMBER,
             "1 to 65535"),
+    Setting("inference-backend", "inference.backend", "what serves models", "ollama",
+            "ollama|vllm", "ollama or vllm"),
+    Setting("inference-model", "inference.model", "model that vLLM is started with"),
+    Setting("control-host", "control.host", "where the control API listens", "127.0.0.1"),
+    Setting("control-port", "control.port", "port of the control API; 0 for none", "9999",
+            _NUMBER, "0 to 65535"),
+    Setting("control-token", "control.token", "what its callers must show", secret=True,
+            pattern=r"[!-~]{16,}", wanted="a token of 16 characters or more, without spaces"),
+    Setting("control-token-file", "control.token_file", "file that holds that token"),
 )  # fmt: skip
 
-_FILES = {"token": "token-file", "k3s-token": "k3s-token-file"}
+_FILES = {
+    "token": "token-file",
+    "k3s-token": "k3s-token-file",
+    "k3s-ca": "k3s-ca-file",
+    "control-token": "control-token-file",
+}
 _HOSTS = ("gateway-host", "hostname", "inference-host")
-_PORTS = ("gateway-port", "inference-port")
+_PORTS = ("gateway-port", "inference-port", "k3s-port", "way-back")
 _SECRET_FILE_LIMIT = 64 * 1024
 
 
@@ -101,8 +120,14 @@ class Settings(NamedTuple):
     memory: str
     gpu_count: str
     k3s_token: str
+    k3s: Endpoint
+    way_back: Endpoint | None
     interval: float
     inference: Endpoint
+    backend: str
+    model: str
+    control: Endpoint
+    control_token: str
 
 
 def from_environment(environment: Mapping[str, str]) -> Source:
@@ -119,6 +144,7 @@ def resolve(sources: list[Source]) -> Settings:
         if setting.secret:
             hide(values[setting.flag])
         problems += check(setting, values[setting.flag])
+    problems += _exposed(values)
     if problems:
         raise BadSettings(problems)
     return Settings(
@@ -135,9 +161,30 @@ def resolve(sources: list[Source]) -> Settings:
         memory=values["memory"],
         gpu_count=values["gpu-count"],
         k3s_token=values["k3s-token"],
+        k3s=_k3s(values["k3s-port"], values["k3s-ca"]),
+        way_back=_k3s(values["way-back"], values["k3s-ca"]) if values["way-back"] else None,
         interval=float(values["keepalive-interval"]),
         inference=Endpoint(values["inference-host"], int(values["inference-port"])),
+        backend=values["inference-backend"],
+        model=values["inference-model"],
+        control=Endpoint(values["control-host"], int(values["control-port"])),
+        control_token=values["control-token"],
     )
+
+
+def _k3s(port: str, authority: str) -> Endpoint:
+    return Endpoint("127.0.0.1", int(port), True, authority)
+
+
+def _exposed(values: Mapping[str, str]) -> list[str]:
+    """Others than this machine's own callers need a token."""
+    host = values["control-host"]
+    if values["control-token"] or host == "::1" or host.startswith("127.") or host == "localhost":
+        return []
+    return [
+        f"control.host (--control-host): at {host} anybody could ask: "
+        "set control.token, or listen at 127.0.0.1"
+    ]
 
 
 def find(setting: Setting, sources: list[Source], problems: list[str]) -> tuple[str, str]:
@@ -176,6 +223,10 @@ def check(setting: Setting, value: str) -> list[str]:
     fits: Callable[[str], bool] | None = None
     if setting.flag in _PORTS:
         fits = _is_port
+    elif setting.flag == "control-port":
+        fits = _is_port_or_none
+    elif setting.flag == "control-host":
+        fits = _is_own
     elif setting.flag in _HOSTS:
         fits = is_host
     elif setting.flag == "private-ip":
@@ -206,6 +257,14 @@ def _is_address(value: str) -> bool:
 
 def _is_port(value: str) -> bool:
     return 1 <= int(value) <= 65535
+
+
+def _is_port_or_none(value: str) -> bool:
+    return int(value) <= 65535
+
+
+def _is_own(value: str) -> bool:
+    return value == "localhost" or _is_address(value)
 
 
 def _is_interval(value: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from dataclasses import dataclass
@@ -36,8 +35,6 @@ class Session:
 
     def run(self, sink: Sink) -> Run:
         """A run, not yet begun, that tells `sink`. With a `pool` there can be one only."""
-        # What paramiko logs, tracebacks and all, comes back as errors with a reason.
-        logging.getLogger("paramiko").addHandler(logging.NullHandler())
         return Run(self.playbook, self.inventory, self.options, sink, pool=self.pool)
 
     def execute(self, sink: Sink) -> RunFinished:

@@ -40,6 +40,7 @@ from provisioner.ssh.connect import Unreachable
 from provisioner.ssh.pool import LOCALHOST, Pool
 
 INTERRUPT_GRACE = 1.5  # seconds that strands have to stop after Ctrl-C
+LOOK_UP = 0.2  # seconds after which the main thread looks for a Ctrl-C that did not wake it
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,10 @@ class Run:
 
     def _await(self, futures: list[Future[None]]) -> None:
         try:
-            wait(futures)
+            # A signal that the system gives to another thread does not end a wait of this one.
+            for future in futures:
+                while not future.done():
+                    wait([future], timeout=LOOK_UP)
         except KeyboardInterrupt:
             self._interrupted.set()
             self.pool.close()

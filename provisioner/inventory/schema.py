@@ -48,10 +48,16 @@ class Agent(Section):
     keepalive_interval = Key(
         f.whole(1, 240), 60, "seconds between keepalives; the gateway forgets after 300"
     )
+    control_port = Key(
+        f.whole(0, 65535), 9999, "port of its control API on the worker's loopback; 0 for none"
+    )
 
 
 class Tunnel(Section):
     port = Key(f.PORT, 1994, "port on the worker's loopback that leads to the gateway's API")
+    way_back = Key(
+        f.PORT, 16443, "port on the loopback that leads to this k3s as the gateway reaches it"
+    )
     alive_interval = Key(f.whole(1, 300), 15, "seconds between ssh's own probes")
     alive_count = Key(f.whole(1, 20), 3, "unanswered probes before it reconnects")
 
@@ -84,7 +90,7 @@ class Settings(Login):
     k3s = Key(K3s, {}, "the Kubernetes that the gateway drives")
     artifacts = Key(Artifacts, {}, "where Ollama's and k3s's files come from")
     nvidia = Key(Nvidia, {}, "what the driver must be")
-    agent = Key(Agent, {}, "registration and keepalive")
+    agent = Key(Agent, {}, "registration, keepalive, control API")
     tunnel = Key(Tunnel, {}, "SSH tunnel between worker and gateway host")
     preflight = Key(Preflight, {}, "what a host must have before anything is changed")
     vars = Key(f.VARIABLES, {}, "variables of your own, for your playbooks and templates")

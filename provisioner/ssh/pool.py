@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +33,8 @@ class Pool:
         lock_wait: float = 60.0,
         shared: frozenset[str] = frozenset(),
     ) -> None:
+        # what paramiko logs, tracebacks and all, comes back as errors with a reason
+        logging.getLogger("paramiko").addHandler(logging.NullHandler())
         self.shared = shared
         self.on_connect: Callable[[str, float], None] = lambda host, seconds: None
         self.on_wait: Callable[[str, str], None] = lambda host, holder: None
@@ -54,7 +57,7 @@ class Pool:
         """
 
         def dial() -> None:
-            with self._lock(target), contextlib.suppress(Unreachable):
+            with self._lock(target), contextlib.suppress(Exception):
                 key = (target.name, become_user)
                 if key not in self._conversations and target.name not in self._failures:
                     self._reached(target, lambda: self._begin(target, become_user))

@@ -85,11 +85,18 @@ class K3s:
 
     def token(self, secret: str = "b9prov-gateway-token") -> str:
         """The ServiceAccount's token as `up` reads it; empty while there is none."""
+        return self._secret(secret, "token")
+
+    def authority(self) -> str:
+        """That of the API's certificate, as `up` reads it for the agent."""
+        return self._secret("b9prov-gateway-token", "ca.crt")
+
+    def _secret(self, secret: str, key: str) -> str:
         done = self.kubectl("-n", "default", "get", "secret", secret, "-o", "json")
         if done.returncode:
             return ""
         data = json.loads(done.stdout).get("data", {})
-        return base64.b64decode(data.get("token", "")).decode()
+        return base64.b64decode(data.get(key, "")).decode()
 
     def call(
         self, method: str, path: str, token: str, body: dict[str, Any] | None = None

@@ -13,6 +13,10 @@ import yaml
 from k3s_server import JOBS, PODS, TOKEN_SECRET, K3s, gateway_job
 from real_servers import Mirror, accepts, eventually
 
+from provisioner.agent.http import Endpoint
+from provisioner.agent.log import Log
+from provisioner.agent.pods import Pods, counts
+
 pytestmark = [
     pytest.mark.usefixtures("own_network"),
     pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning"),
@@ -65,6 +69,18 @@ def test_the_gateway_creates_lists_and_deletes_its_jobs(k3s: K3s, token: str) ->
     assert k3s.call("DELETE", f"{JOBS}/worker-gpu-1", token).status_code == 200
     gone = f"{JOBS}/worker-gpu-1"
     eventually(lambda: k3s.call("GET", gone, token).status_code == 404, "the job is gone")
+
+
+def test_the_agent_learns_of_the_gateways_pods(k3s: K3s, token: str) -> None:
+    k3s.call("POST", JOBS, token, gateway_job("worker-gpu-2"))
+    endpoint = Endpoint("127.0.0.1", k3s.port, True, k3s.authority())
+    pods = Pods(endpoint, token, Log())
+    eventually(lambda: len(pods.now()) == 1, "the job has a pod")
+    [pod] = pods.now()
+    assert pod.name.startswith("worker-gpu-2-")
+    assert (pod.status, pod.ready, pod.containers) == ("Pending", 0, 1)
+    assert counts([pod]) == (1, 0)
+    k3s.call("DELETE", f"{JOBS}/worker-gpu-2?propagationPolicy=Background", token)
 
 
 def test_the_fleet_job_of_the_documents_is_admitted(k3s: K3s, token: str) -> None:

@@ -86,8 +86,9 @@ class Request:
 class Cluster:
     """The state behind the API: one node, jobs, and token secrets."""
 
-    def __init__(self, state: Path, node: str, admin_token: str) -> None:
+    def __init__(self, state: Path, node: str, admin_token: str, authority: str) -> None:
         self._path = state / "stand-in.json"
+        self._authority = authority  # PEM
         self._lock = threading.Lock()
         self._node = node
         self._admin = admin_token
@@ -185,7 +186,11 @@ class Cluster:
                 "uid": secret["uid"],
                 "creationTimestamp": secret["creationTimestamp"],
             },
-            "data": {"token": _base64(secret["stringToken"]), "namespace": _base64("default")},
+            "data": {
+                "ca.crt": _base64(self._authority),
+                "namespace": _base64("default"),
+                "token": _base64(secret["stringToken"]),
+            },
         }
 
     def _node_object(self) -> Json:
@@ -226,6 +231,25 @@ def _pod(job: Json) -> Json:
     }
 
 
+def _table(pods: list[Json]) -> Json:
+    """The pods as the columns that kubectl shows."""
+    names = ("Name", "Ready", "Status", "Restarts", "Age")
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": {},
+        "columnDefinitions": [{"name": name, "type": "string"} for name in names],
+        "rows": [
+            {"cells": [pod["metadata"]["name"], f"0/{_containers(pod)}", "Pending", 0, "<unknown>"]}
+            for pod in pods
+        ],
+    }
+
+
+def _containers(pod: Json) -> int:
+    return len(pod["spec"].get("containers", []))
+
+
 def _selected(items: list[Json], query: dict[str, list[str]]) -> list[Json]:
     """Those items whose labels have every `key=value` of the labelSelector."""
     pairs = [
@@ -257,7 +281,10 @@ class Handler(BaseHTTPRequestHandler):
             if self.command == "GET" and url.path == "/version":
                 return self._json(200, version())
             request = self._request(user, url.path)
-            self._json(*self.cluster.answer(request, parse_qs(url.query), body))
+            code, value = self.cluster.answer(request, parse_qs(url.query), body)
+            if value["kind"] == "PodList" and "as=Table" in self.headers.get("Accept", ""):
+                value = _table(value["items"])
+            self._json(code, value)
         except Failure as failure:
             self._json(failure.code, failure.status)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from agent_process import Agent
 from agent_scripted import ScriptedGateway, serve
 
 from provisioner.agent import log
@@ -32,3 +33,13 @@ def zipapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("agent") / "b9agent.pyz"
     build_zipapp(path)
     return path
+
+
+@pytest.fixture
+def agent(zipapp: Path, tmp_path: Path) -> Iterator[Agent]:
+    made = Agent(zipapp, tmp_path)
+    yield made
+    for process in made.processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

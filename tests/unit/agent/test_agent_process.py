@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from agent_process import K3S_TOKEN, TOKEN, Agent, free_port, stop
 from agent_scripted import (
     ALIVE,
     DATABASE_PASSWORD,
@@ -25,85 +20,6 @@ from agent_scripted import (
     ScriptedGateway,
     serve,
 )
-
-TOKEN = "-V38VmachineTOKEN=="  # a token may begin with a dash
-K3S_TOKEN = "k3s-bearer-token-67890"
-
-
-class Agent:
-    """Starts the zipapp with a home of its own."""
-
-    def __init__(self, zipapp: Path, home: Path) -> None:
-        self.zipapp = zipapp
-        self.home = home
-        self.state_file = home / "run" / "state.json"
-        self.processes: list[subprocess.Popen[str]] = []
-        self.environment = {
-            "HOME": str(home),
-            "PATH": os.environ["PATH"],
-            "RUNTIME_DIRECTORY": str(home / "run"),
-        }
-
-    def configure(self, port: int, **extra: Any) -> Path:
-        path = self.home / "config.yaml"
-        document = {
-            "gateway": {"host": "127.0.0.1", "port": port},
-            "machine": {"id": "e13daa82", "token": TOKEN, "hostname": "10.199.0.7"},
-            "pool": "gpu",
-            "k3s": {"token": K3S_TOKEN},
-            "inference": {"port": 1},
-            **extra,
-        }
-        path.write_text(json.dumps(document))
-        path.chmod(0o600)
-        return path
-
-    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-I", str(self.zipapp), *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**self.environment, **environment},
-            cwd=self.home,
-        )
-        self.processes.append(process)
-        return process
-
-    def finish(self, *arguments: str | Path, **environment: str) -> tuple[int, str, str]:
-        process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=30)
-        return process.returncode, out, err
-
-    def state(self) -> dict[str, Any]:
-        return json.loads(self.state_file.read_text())
-
-    def wait_for_state(self, wanted: str, timeout: float = 20) -> dict[str, Any]:
-        """Wait until the state file says `wanted`."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                if self.state()["state"] == wanted:
-                    return self.state()
-            threading.Event().wait(0.02)
-        raise AssertionError(f"not {wanted}: {self.state()}")
-
-
-@pytest.fixture
-def agent(zipapp: Path, tmp_path: Path) -> Iterator[Agent]:
-    made = Agent(zipapp, tmp_path)
-    yield made
-    for process in made.processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def stop(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[str, str, float]:
-    began = time.monotonic()
-    process.send_signal(number)
-    out, err = process.communicate(timeout=10)
-    return out, err, time.monotonic() - began
 
 
 def test_ready_expired_and_ready_again(agent: Agent, gateway: ScriptedGateway) -> None:
@@ -329,7 +245,9 @@ def test_status_without_an_agent(agent: Agent) -> None:
 def test_memory_threads_and_handles(agent: Agent, gateway: ScriptedGateway) -> None:
     """At rest it is small."""
     gateway.script.extend([REGISTERED, *[ALIVE] * 2])
-    process = agent.start("--config", agent.configure(gateway.port, keepalive_interval=1))
+    control = {"control": {"port": free_port()}}
+    path = agent.configure(gateway.port, keepalive_interval=1, **control)
+    process = agent.start("--config", path)
     gateway.wait_for(3)
     status = Path(f"/proc/{process.pid}/status").read_text()
     resident = int(status.split("VmRSS:")[1].split()[0])
@@ -337,7 +255,7 @@ def test_memory_threads_and_handles(agent: Agent, gateway: ScriptedGateway) -> N
     handles = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
     stop(process)
     assert resident < 22 * 1024
-    assert threads == 2
+    assert threads == 3  # the main one, the keeper, and one that waits for callers
     assert handles < 12
 
 

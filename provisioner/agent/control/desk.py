@@ -1,0 +1,18 @@
+"""What the control API shows and does, as one thing that its routes are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from provisioner.agent.hub import Hub
+from provisioner.agent.inference.manager import Manager
+
+
+class Desk(NamedTuple):
+    """`status` and `metrics` tell what is known, without asking anybody anew."""
+
+    status: Callable[[], dict[str, Any]]
+    metrics: Callable[[], dict[str, Any]]
+    inference: Manager
+    hub: Hub

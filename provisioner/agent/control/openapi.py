@@ -1,0 +1,151 @@
+"""The control API described for programs: OpenAPI 3.0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provisioner.agent import VERSION
+from provisioner.agent.control.web import JSON
+
+Json = dict[str, Any]
+TEXT: Json = {"type": "string"}
+NUMBER: Json = {"type": "number"}
+MAYBE: Json = {"type": "boolean", "nullable": True}
+COUNT: Json = {"type": "integer", "minimum": 0}
+MODEL_NAME: Json = {
+    "type": "string",
+    "pattern": r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}$",
+    "example": "llama3.2",
+}
+
+
+def _object(**properties: Json) -> Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _list(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+SCHEMAS: Json = {
+    "Error": _object(error=TEXT),
+    "Health": _object(status={"type": "string", "enum": ["ok"]}),
+    "Status": _object(
+        state={"type": "string",
+               "enum": ["pending", "registered", "ready", "expired", "refused"]},
+        machine_id=TEXT, pool=TEXT, gateway=TEXT, hostname=TEXT,
+        since=NUMBER, last_keepalive={**NUMBER, "nullable": True}, last_error=TEXT,
+        version=TEXT, pid=COUNT, started=NUMBER, keepalives=COUNT, failures=COUNT,
+        metrics={"type": "object", "additionalProperties": NUMBER},
+        tunnel=_object(outward=MAYBE, inward=MAYBE),
+    ),
+    "Pull": _object(
+        model=TEXT, status={"type": "string", "enum": ["pulling", "pulled", "failed"]},
+        detail=TEXT, completed=COUNT, total=COUNT, error=TEXT,
+    ),
+    "Inference": _object(
+        status={"type": "string",
+                "enum": ["running", "starting", "stopping", "stopped", "failed"]},
+        backend=TEXT, endpoint=TEXT, models=_list(TEXT), loaded=_list(TEXT),
+        pulls=_list(_ref("Pull")), error=TEXT,
+    ),
+    "Model": _object(name=TEXT, size=COUNT, loaded={"type": "boolean"}),
+    "Models": _object(models=_list(_ref("Model"))),
+    "Deleted": _object(deleted=TEXT),
+    "PullRequest": {
+        **_object(model=MODEL_NAME, insecure={"type": "boolean", "default": False}),
+        "required": ["model"],
+    },
+}  # fmt: skip
+
+MAY_FAIL = {
+    400: "The request can't be understood.",
+    401: "The bearer token is missing or wrong.",
+    403: "Asked by a web page.",
+    409: "The server of models can't do that, or not now.",
+    415: "The body is not JSON.",
+    429: "Too many requests; Retry-After says when to come again.",
+    503: "The server of models does not answer, or can't be started.",
+}
+
+
+def _answers(status: int, text: str, content: Json, *failures: int) -> Json:
+    answers: Json = {str(status): {"description": text, "content": content}}
+    error = {JSON: {"schema": _ref("Error")}}
+    for each in sorted({400, 401, 403, 429, *failures}):
+        answers[str(each)] = {
+            "description": MAY_FAIL.get(each, "There is no such model."),
+            "content": error,
+        }
+    return answers
+
+
+def _operation(name: str, text: str, status: int, schema: str, *failures: int) -> Json:
+    content = {JSON: {"schema": _ref(schema)}}
+    return {
+        "operationId": name,
+        "summary": text,
+        "responses": _answers(status, text, content, *failures),
+    }
+
+
+def _text(name: str, text: str, kind: str) -> Json:
+    content = {kind: {"schema": TEXT}}
+    return {"operationId": name, "summary": text, "responses": _answers(200, text, content)}
+
+
+PATHS: Json = {
+    "/health": {"get": {**_operation("health", "The agent lives.", 200, "Health"), "security": []}},
+    "/status": {"get": _operation("status", "How the machine stands at the gateway.", 200,
+                                  "Status")},
+    "/metrics": {"get": _text("metrics", "For Prometheus.", "text/plain")},
+    "/events": {
+        "get": _text("events", "Log lines, changes of state and progress of pulls, as they come.",
+                     "text/event-stream")
+    },
+    "/openapi.json": {"get": {
+        "operationId": "openapi",
+        "summary": "This document.",
+        "responses": _answers(200, "This document.", {JSON: {"schema": {"type": "object"}}}),
+    }},
+    "/inference/status": {"get": _operation("inferenceStatus", "How the server of models fares.",
+                                            200, "Inference")},
+    "/inference/start": {"post": _operation("inferenceStart", "Start the server of models.", 202,
+                                            "Inference", 409, 503)},
+    "/inference/stop": {"post": _operation("inferenceStop", "Stop the server of models.", 202,
+                                           "Inference", 409, 503)},
+    "/inference/pull": {"post": {
+        **_operation("inferencePull", "Begin to fetch a model.", 202, "Pull", 409, 415, 503),
+        "requestBody": {"required": True, "content": {JSON: {"schema": _ref("PullRequest")}}},
+    }},
+    "/inference/models": {"get": _operation("inferenceModels", "The models on the disk.", 200,
+                                            "Models", 503)},
+    "/inference/models/{name}": {"delete": {
+        **_operation("inferenceDelete", "Remove a model.", 200, "Deleted", 404, 409, 503),
+        "parameters": [{"name": "name", "in": "path", "required": True, "schema": MODEL_NAME}],
+    }},
+}  # fmt: skip
+
+DOCUMENT: Json = {
+    "openapi": "3.0.3",
+    "info": {
+        "title": "b9agent control API",
+        "version": VERSION,
+        "description": "What the owner of a worker asks of its agent.",
+    },
+    "paths": PATHS,
+    "components": {
+        "schemas": SCHEMAS,
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+    },
+    "security": [{}, {"token": []}],
+}

@@ -1,0 +1,1 @@
+"""The server of models on this machine: start, stop, health, models, pulls."""

@@ -1,0 +1,111 @@
+"""Ollama. Source: https://github.com/ollama/ollama/blob/main/docs/api.md"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from provisioner.agent.http import Endpoint, HTTPProblem, exchange, lines
+from provisioner.agent.inference.backend import BackendError, Model, NotThere, Progress
+from provisioner.agent.log import one_line
+
+DEADLINE = 5.0  # seconds
+SILENCE = 600.0  # seconds: a big model is verified without a word
+
+
+class Ollama:
+    """The Ollama at `endpoint`."""
+
+    name = "ollama"
+    unit = "ollama.service"
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    def command(self) -> list[str]:
+        """`ollama serve`."""
+        return ["ollama", "serve"]
+
+    def environment(self) -> dict[str, str]:
+        """Where it is to listen."""
+        return {"OLLAMA_HOST": str(self.endpoint)}
+
+    def healthy(self) -> bool:
+        """Whether it tells its version."""
+        try:
+            return exchange(self.endpoint, "GET", "/api/version", timeout=DEADLINE).status == 200
+        except HTTPProblem:
+            return False
+
+    def models(self) -> list[Model]:
+        """What is on its disk, and whether it is in memory. Raises BackendError."""
+        loaded = {str(each.get("name")) for each in self._list("/api/ps")}
+        return [
+            Model(str(each.get("name")), _size(each), str(each.get("name")) in loaded)
+            for each in self._list("/api/tags")
+        ]
+
+    def pull(self, model: str, insecure: bool, progress: Progress) -> None:
+        """Fetch a model from its registry. Raises BackendError."""
+        body = json.dumps({"model": model, "insecure": insecure, "stream": True}).encode()
+        said = ""
+        try:
+            for status, line in lines(self.endpoint, "POST", "/api/pull", body, idle=SILENCE):
+                if not line.strip():
+                    continue
+                told = _object(line)
+                if "error" in told or status != 200:
+                    raise BackendError(one_line(str(told.get("error", f"status {status}"))))
+                said = str(told.get("status", ""))
+                progress(one_line(said), _size(told, "completed"), _size(told, "total"))
+        except HTTPProblem as problem:
+            raise BackendError(str(problem)) from None
+        if said != "success":
+            raise BackendError(f"the pull ended early, after: {one_line(said) or 'nothing'}")
+
+    def delete(self, model: str) -> None:
+        """Remove a model from its disk. Raises BackendError."""
+        body = json.dumps({"model": model}).encode()
+        try:
+            answer = exchange(self.endpoint, "DELETE", "/api/delete", {}, body, timeout=30.0)
+        except HTTPProblem as problem:
+            raise BackendError(str(problem)) from None
+        if answer.status == 404:
+            raise NotThere(f"there is no model {model}")
+        if answer.status != 200:
+            raise BackendError(_refusal(answer.status, answer.body))
+
+    def _list(self, path: str) -> list[dict[str, Any]]:
+        try:
+            answer = exchange(self.endpoint, "GET", path, timeout=DEADLINE)
+        except HTTPProblem as problem:
+            raise BackendError(str(problem)) from None
+        if answer.status != 200:
+            raise BackendError(_refusal(answer.status, answer.body))
+        found = _object(answer.body).get("models") or []
+        if not isinstance(found, list):
+            raise BackendError("the answer is not Ollama's")
+        return [each for each in found if isinstance(each, dict)]
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        raise BackendError("the answer is not Ollama's")
+    return told
+
+
+def _refusal(status: int, body: bytes) -> str:
+    try:
+        said = str(_object(body)["error"])
+    except (BackendError, KeyError):
+        said = body.decode(errors="replace")
+    return f"status {status}: {one_line(said)}"
+
+
+def _size(told: dict[str, Any], key: str = "size") -> int:
+    value = told.get(key, 0)
+    return value if isinstance(value, int) and value >= 0 else 0

@@ -1,0 +1,124 @@
+"""What the agent learns of pods from a k3s; the real API is asked in tests/real."""
+
+from __future__ import annotations
+
+import io
+import json
+import ssl
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from provisioner.agent.http import Endpoint
+from provisioner.agent.log import Log
+from provisioner.agent.pods import TABLE, Pod, Pods, counts
+
+TOKEN = "token-of-the-k3s"
+COLUMNS = ["Name", "Ready", "Status", "Restarts", "Age", "IP"]
+ROWS = [
+    ["worker-gpu-1-x", "1/1", "Running", 0, "5m", "10.0.0.1"],
+    ["worker-gpu-2-y", "0/2", "ContainerCreating", 0, "3s", ""],
+    ["worker-gpu-0-z", "0/1", "Completed", "2 (3h ago)", "3h", ""],
+]
+
+
+class K3sStandIn(BaseHTTPRequestHandler):
+    """Answers what `answer` is, to who shows the token and asks for a table."""
+
+    status = 200
+    answer: Any = None
+
+    def do_GET(self) -> None:
+        assert self.path.startswith("/api/v1/namespaces/default/pods?labelSelector=run.beam.cloud")
+        assert self.headers["Accept"] == TABLE
+        allowed = self.headers["Authorization"] == f"Bearer {TOKEN}"
+        body = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
+        self.send_response(self.status if allowed else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed one for 127.0.0.1, with its key behind it."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    more = "-subj /CN=k3s -addext subjectAltName=IP:127.0.0.1 -keyout key -out certificate"
+    subprocess.run([*command.split(), *more.split()], cwd=folder, check=True, capture_output=True)
+    return folder / "certificate"
+
+
+@pytest.fixture
+def k3s(certificate: Path) -> Iterator[Endpoint]:
+    K3sStandIn.status = 200
+    K3sStandIn.answer = {
+        "columnDefinitions": [{"name": name} for name in COLUMNS],
+        "rows": [{"cells": row} for row in ROWS],
+    }
+    server = HTTPServer(("127.0.0.1", 0), K3sStandIn)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key"))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield Endpoint("127.0.0.1", server.server_address[1], True, certificate.read_text())
+    server.shutdown()
+    server.server_close()
+
+
+def asked(endpoint: Endpoint, token: str = TOKEN) -> tuple[list[Pod], str]:
+    """The pods, and what was said."""
+    said = io.StringIO()
+    pods = Pods(endpoint, token, Log(stream=said))
+    return pods.now() + pods.now()[:0], said.getvalue()
+
+
+def test_pods_and_how_they_fare(k3s: Endpoint) -> None:
+    pods, said = asked(k3s)
+    assert pods == [
+        Pod("worker-gpu-1-x", "Running", 1, 1, "5m"),
+        Pod("worker-gpu-2-y", "ContainerCreating", 0, 2, "3s"),
+        Pod("worker-gpu-0-z", "Completed", 0, 1, "3h"),
+    ]
+    assert counts(pods) == (2, 1)
+    assert said == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (403, {}, "status 403"),
+        (200, b"<html>", "Expecting value"),
+        (200, {"kind": "PodList", "items": []}, "columnDefinitions"),
+        (200, {"columnDefinitions": [{"name": "Name"}], "rows": []}, "is not in list"),
+        (200, {"columnDefinitions": [{"name": n} for n in COLUMNS], "rows": [{}]}, "cells"),
+        (200, b" " * (2 << 20), "larger than"),
+    ],
+)
+def test_what_it_can_t_make_out_is_said_once(
+    k3s: Endpoint, status: int, answer: Any, said: str
+) -> None:
+    K3sStandIn.status, K3sStandIn.answer = status, answer
+    pods, told = asked(k3s)
+    assert pods == []
+    assert told.count("does not tell of its pods") == 1 and said in told
+
+
+def test_it_shows_the_token_to_its_own_k3s_only(k3s: Endpoint, tmp_path: Path) -> None:
+    """Whoever listens there while the k3s is down has no certificate of its authority."""
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    more = "-subj /CN=other -keyout key -out certificate"
+    subprocess.run([*command.split(), *more.split()], cwd=tmp_path, check=True, capture_output=True)
+    pods, said = asked(k3s._replace(ca=(tmp_path / "certificate").read_text()))
+    assert pods == [] and "CERTIFICATE_VERIFY_FAILED" in said.upper().replace(" ", "_")
+    assert asked(k3s._replace(ca="")) == ([], "")
+    assert asked(k3s, "") == ([], "")
+    assert "does not tell" in asked(k3s._replace(ca="no certificate"))[1]
