@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
+import pytest
 from engine_harness import Workbench
 
 from provisioner.engine.events import HostUnreachable, TaskFinished, TaskStarted
@@ -279,6 +280,16 @@ def test_a_dead_gateway_runner_is_named(bench: Workbench) -> None:
     assert record.summary("w1").reason.startswith("gateway: the connection was lost")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is heard as the command hears it, also where pytest was started in the background,
+    which leaves SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_run_at_once(bench: Workbench) -> None:
     """Within the two seconds that a terminal's user is promised, whatever the hosts are at."""
     begun: list[str] = []
