@@ -15,7 +15,7 @@ from real_servers import Mirror, accepts, eventually
 
 from provisioner.agent.http import Endpoint
 from provisioner.agent.log import Log
-from provisioner.agent.pods import Pods, counts
+from provisioner.agent.pods import Pod, Pods, counts
 
 pytestmark = [
     pytest.mark.usefixtures("own_network"),
@@ -72,15 +72,22 @@ def test_the_gateway_creates_lists_and_deletes_its_jobs(k3s: K3s, token: str) ->
 
 
 def test_the_agent_learns_of_the_gateways_pods(k3s: K3s, token: str) -> None:
-    k3s.call("POST", JOBS, token, gateway_job("worker-gpu-2"))
+    """Those of the job that was deleted before may still be there."""
+    assert k3s.call("POST", JOBS, token, gateway_job("worker-gpu-2")).status_code == 201
     endpoint = Endpoint("127.0.0.1", k3s.port, True, k3s.authority())
     pods = Pods(endpoint, token, Log())
-    eventually(lambda: len(pods.now()) == 1, "the job has a pod")
-    [pod] = pods.now()
-    assert pod.name.startswith("worker-gpu-2-")
-    assert (pod.status, pod.ready, pod.containers) == ("Pending", 0, 1)
-    assert counts([pod]) == (1, 0)
-    k3s.call("DELETE", f"{JOBS}/worker-gpu-2?propagationPolicy=Background", token)
+
+    def of_the_job() -> list[Pod]:
+        return [pod for pod in pods.now() if pod.name.startswith("worker-gpu-2-")]
+
+    try:
+        eventually(lambda: len(of_the_job()) == 1, "the job has a pod")
+        [pod] = of_the_job()
+        assert (pod.status, pod.ready, pod.containers) == ("Pending", 0, 1)
+        assert counts([pod]) == (1, 0)
+    finally:
+        deleted = k3s.call("DELETE", f"{JOBS}/worker-gpu-2", token)
+    assert deleted.status_code == 200
 
 
 def test_the_fleet_job_of_the_documents_is_admitted(k3s: K3s, token: str) -> None:

@@ -61,7 +61,12 @@ class Gateway:
     def unit_command(self) -> list[str]:
         """The command of the tunnel's unit."""
         unit = template("b9-tunnel.service.j2").render(
-            tunnel={"port": TUNNEL, "alive_interval": 10, "alive_count": 3},
+            tunnel={
+                "port": TUNNEL,
+                "way_back": 16443,
+                "alive_interval": 10,
+                "alive_count": 3,
+            },
             tunnel_forwards=[f"{TUNNEL}:localhost:{API}"],
             slot={"address": ADDRESS},
             gateway={"tunnel_port": SSH_PORT, "tunnel_address": "127.0.0.1"},
