@@ -51,8 +51,8 @@ def _first(request: Request, inventory: Inventory, playbook: Path) -> tuple[list
     # with `serial`, most hosts would be kept waiting
     if not isinstance(pattern, str) or "serial" in play or "{{" in str(user):
         return [], None
-    chosen = inventory.chosen(request.limit, request.shard)
-    hosts = [host for host in inventory.played_on(pattern) if host in chosen]
+    chosen = {host.name for host in inventory.chosen(request.limit, request.shard)}
+    hosts = [host for host in inventory.played_on(pattern) if host.name in chosen]
     return hosts, (user or "root") if become is True else None
 
 

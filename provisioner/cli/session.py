@@ -34,7 +34,7 @@ class Session:
     pool: Pool | None = None
 
     def run(self, sink: Sink) -> Run:
-        """A run, not yet begun, that tells `sink`. With a `pool` there can be one only."""
+        """A run, not yet begun, that tells `sink`. With a `pool`, one alone can be executed."""
         return Run(self.playbook, self.inventory, self.options, sink, pool=self.pool)
 
     def execute(self, sink: Sink) -> RunFinished:

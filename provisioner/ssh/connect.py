@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from fabric import Config, Connection
 from paramiko.ssh_exception import NoValidConnectionsError
 
 from provisioner.ssh import hostkeys
+
+# what paramiko logs, tracebacks and all, comes back as errors with a reason
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 BANNER_TIMEOUT = 20.0  # seconds
 AUTH_TIMEOUT = 30.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -33,8 +32,6 @@ class Pool:
         lock_wait: float = 60.0,
         shared: frozenset[str] = frozenset(),
     ) -> None:
-        # what paramiko logs, tracebacks and all, comes back as errors with a reason
-        logging.getLogger("paramiko").addHandler(logging.NullHandler())
         self.shared = shared
         self.on_connect: Callable[[str, float], None] = lambda host, seconds: None
         self.on_wait: Callable[[str, str], None] = lambda host, holder: None
