@@ -113,7 +113,7 @@ def _run(flags: Flags, log: Log) -> int:
     code = None
     while code is None:
         service = Service(settings, bodies, runtime, log, front.hub.tell)
-        front.follow(settings, service.status, service.metrics)
+        front.follow(settings, service.status)
         code = service.run()
         if code is None:
             try:

@@ -35,15 +35,14 @@ class Front:
         self._guard = threading.Lock()
         self._settings: Settings | None = None
         self._status: Told = dict
-        self._metrics: Told = dict
         self._server: Server | None = None
         self._manager: Manager | None = None
 
-    def follow(self, settings: Settings, status: Told, metrics: Told) -> None:
+    def follow(self, settings: Settings, status: Told) -> None:
         """Serve by these settings. Where that can't be, it is said, and nothing else suffers."""
         with self._guard:
             before, self._settings = self._settings, settings
-            self._status, self._metrics = status, metrics
+            self._status = status
             if before and _models(before) != _models(settings):
                 self._close_manager()
             if before and _door(before) == _door(settings):
@@ -77,7 +76,7 @@ class Front:
                 backend = backend_of(self._settings)
                 servant = servant_for(backend, self._asks)
                 self._manager = Manager(backend, servant, self.hub, self._log)
-            return Desk(self._status, self._metrics, self._manager, self.hub)
+            return Desk(self._status, self._manager, self.hub)
 
     def _close_server(self) -> None:
         if self._server:

@@ -6,6 +6,7 @@ its time-out starts anew with every byte that a slow peer sends.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -55,16 +56,10 @@ def exchange(
 ) -> Response:
     """Send one request and return its answer, all within `timeout` seconds and `limit` bytes."""
     deadline = time.monotonic() + timeout
-    try:
-        connection = _connect(endpoint, timeout)
-        with connection:
-            connection.sendall(_request(endpoint, method, path, headers or {}, body))
-            return _Reader(connection, deadline, limit).response()
-    except socket.timeout:  # noqa: UP041 (an alias of TimeoutError only from Python 3.10 on)
-        raise Silence(f"no answer from {endpoint} within {timeout:g} s") from None
-    except OSError as problem:
-        reason = problem.strerror or str(problem) or type(problem).__name__
-        raise HTTPProblem(f"cannot reach {endpoint}: {reason}") from problem
+    explained = _explained(endpoint, f"no answer from {endpoint} within {timeout:g} s")
+    with explained, _connect(endpoint, timeout) as connection:
+        connection.sendall(_request(endpoint, method, path, headers or {}, body))
+        return _Reader(connection, deadline, limit).response()
 
 
 def lines(
@@ -79,13 +74,20 @@ def lines(
 
     Gives up after `idle` seconds without a byte, and on a line longer than `limit` bytes.
     """
+    explained = _explained(endpoint, f"nothing from {endpoint} for {idle:g} s")
+    with explained, _connect(endpoint, idle) as connection:
+        connection.sendall(_request(endpoint, method, path, {}, body))
+        reader = _Reader(connection, time.monotonic() + idle, limit, idle)
+        yield from reader.lines()
+
+
+@contextlib.contextmanager
+def _explained(endpoint: Endpoint, silence: str) -> Iterator[None]:
+    """Turn what sockets raise into an HTTPProblem; a time-out into a Silence of these words."""
     try:
-        with _connect(endpoint, idle) as connection:
-            connection.sendall(_request(endpoint, method, path, {}, body))
-            reader = _Reader(connection, time.monotonic() + idle, limit, idle)
-            yield from reader.lines()
+        yield
     except socket.timeout:  # noqa: UP041 (an alias of TimeoutError only from Python 3.10 on)
-        raise HTTPProblem(f"nothing from {endpoint} for {idle:g} s") from None
+        raise Silence(silence) from None
     except OSError as problem:
         reason = problem.strerror or str(problem) or type(problem).__name__
         raise HTTPProblem(f"cannot reach {endpoint}: {reason}") from problem

@@ -11,7 +11,8 @@ KEPT = 200  # happenings; a listener that is slower than this misses some
 
 
 class Happening(NamedTuple):
-    """One thing that happened. `kind` is log, state, inference or pull; `at` is Unix seconds."""
+    """One thing that happened. `kind` is log, state, tunnel, inference or pull; `at` is in Unix
+    seconds."""
 
     number: int
     kind: str

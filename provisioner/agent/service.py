@@ -124,10 +124,6 @@ class Service:
             "metrics": self._bodies.last_metrics,
         }
 
-    def metrics(self) -> dict[str, Any]:
-        """Those of the last keepalive."""
-        return self._bodies.last_metrics
-
     def _reported(self, standing: Standing) -> Report:
         return Report(
             state=standing.state.value,

@@ -93,8 +93,6 @@ _FILES = {
     "k3s-ca": "k3s-ca-file",
     "control-token": "control-token-file",
 }
-_HOSTS = ("gateway-host", "hostname", "inference-host")
-_PORTS = ("gateway-port", "inference-port", "k3s-port", "way-back")
 _SECRET_FILE_LIMIT = 64 * 1024
 
 
@@ -220,19 +218,7 @@ def check(setting: Setting, value: str) -> list[str]:
     shown = "its value" if setting.secret else repr(value)
     if not re.fullmatch(setting.pattern, value, re.ASCII):
         return [f"{where}: {shown} is not {setting.wanted or 'usable'}"]
-    fits: Callable[[str], bool] | None = None
-    if setting.flag in _PORTS:
-        fits = _is_port
-    elif setting.flag == "control-port":
-        fits = _is_port_or_none
-    elif setting.flag == "control-host":
-        fits = _is_own
-    elif setting.flag in _HOSTS:
-        fits = is_host
-    elif setting.flag == "private-ip":
-        fits = _is_address
-    elif setting.flag == "keepalive-interval":
-        fits = _is_interval
+    fits = _FITS.get(setting.flag)
     if fits and not fits(value):
         return [f"{where}: {shown} is not {setting.wanted or 'a host name or address'}"]
     return []
@@ -242,10 +228,11 @@ def is_host(value: str) -> bool:
     """Whether `value` is an address or a host name, without scheme and port."""
     label = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
     named = len(value) <= 253 and re.fullmatch(rf"{label}(\.{label})*\.?", value)
-    return bool(named) or _is_address(value)
+    return bool(named) or is_address(value)
 
 
-def _is_address(value: str) -> bool:
+def is_address(value: str) -> bool:
+    """Whether `value` is an address of IPv4 or IPv6."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, value)
@@ -264,8 +251,19 @@ def _is_port_or_none(value: str) -> bool:
 
 
 def _is_own(value: str) -> bool:
-    return value == "localhost" or _is_address(value)
+    return value == "localhost" or is_address(value)
 
 
 def _is_interval(value: str) -> bool:
     return 1 <= int(value) <= 240
+
+
+# beside a setting's pattern
+_FITS: dict[str, Callable[[str], bool]] = {
+    **dict.fromkeys(("gateway-host", "hostname", "inference-host"), is_host),
+    **dict.fromkeys(("gateway-port", "inference-port", "k3s-port", "way-back"), _is_port),
+    "control-port": _is_port_or_none,
+    "control-host": _is_own,
+    "private-ip": is_address,
+    "keepalive-interval": _is_interval,
+}

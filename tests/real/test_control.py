@@ -31,7 +31,7 @@ def control(
     """The URL of the control API, with a real Ollama behind it."""
     with serving(real, tmp_path_factory.mktemp("ollama") / "real", PORT):
         backend, hub = Ollama(Endpoint("127.0.0.1", PORT)), Hub()
-        desk = Desk(dict, dict, Manager(backend, Child(backend), hub, Log()), hub)
+        desk = Desk(dict, Manager(backend, Child(backend), hub, Log()), hub)
         server = Server(Endpoint("127.0.0.1", 0), "", lambda: desk, Log())
         yield f"http://{server.endpoint}"
         server.stop()

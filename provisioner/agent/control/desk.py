@@ -10,9 +10,8 @@ from provisioner.agent.inference.manager import Manager
 
 
 class Desk(NamedTuple):
-    """`status` and `metrics` tell what is known, without asking anybody anew."""
+    """`status` tells what is known, the metrics with it, without asking anybody anew."""
 
     status: Callable[[], dict[str, Any]]
-    metrics: Callable[[], dict[str, Any]]
     inference: Manager
     hub: Hub

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from provisioner.agent.states import State
+
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
-STATES = ("pending", "registered", "ready", "expired", "refused")
+STATES = tuple(state.value for state in State)
 INFERENCE_STATES = ("running", "starting", "stopping", "stopped", "failed")
 
 
@@ -60,10 +62,8 @@ def one_of(name: str, help: str, label: str, names: Iterable[str], now: str) -> 
     return Family(name, help, "gauge", samples)
 
 
-def families(
-    status: Mapping[str, Any], metrics: Mapping[str, Any], inference: Mapping[str, Any]
-) -> list[Family]:
-    """All that the agent exports, from what `/status`, a keepalive and `/inference/status` say."""
+def families(status: Mapping[str, Any], inference: Mapping[str, Any]) -> list[Family]:
+    """All that the agent exports, from what `/status` and `/inference/status` say."""
     about = {key: str(status[key]) for key in ("version", "machine_id", "pool")}
     found = [
         gauge("b9agent_info", "The agent and its machine.", Sample(1.0, about)),
@@ -91,8 +91,8 @@ def families(
         samples = [Sample(float(up), {"direction": way}) for way, up in ways.items()]
         found.append(gauge("b9agent_tunnel_up", "Whether the tunnel carries.", *samples))
     for key, (name, help, scale) in _METRICS.items():
-        if key in metrics:
-            found.append(gauge(name, help, Sample(float(metrics[key]) * scale)))
+        if key in status["metrics"]:
+            found.append(gauge(name, help, Sample(float(status["metrics"][key]) * scale)))
     return found
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from provisioner.agent.control.web import Refused, Request
+from provisioner.agent.settings import is_address
 
 OPEN = ("/health",)  # for anybody who gets through
 RATE, BURST = 20.0, 60.0  # requests a second, and at once
@@ -76,12 +76,4 @@ def _is_of_here(request: Request) -> bool:
         host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     except ValueError:
         return False
-    return host in ("localhost", "::1") or (host.startswith("127.") and _is_address(host))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        socket.inet_pton(socket.AF_INET, host)
-    except OSError:
-        return False
-    return True
+    return host in ("localhost", "::1") or (host.startswith("127.") and is_address(host))

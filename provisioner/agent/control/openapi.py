@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from provisioner.agent import VERSION
+from provisioner.agent.control.exposition import INFERENCE_STATES, STATES
 from provisioner.agent.control.web import JSON
+from provisioner.agent.inference import backend
 
 Json = dict[str, Any]
 TEXT: Json = {"type": "string"}
@@ -14,7 +16,7 @@ MAYBE: Json = {"type": "boolean", "nullable": True}
 COUNT: Json = {"type": "integer", "minimum": 0}
 MODEL_NAME: Json = {
     "type": "string",
-    "pattern": r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}$",
+    "pattern": f"^{backend.MODEL_NAME.pattern}$",
     "example": "llama3.2",
 }
 
@@ -40,8 +42,7 @@ SCHEMAS: Json = {
     "Error": _object(error=TEXT),
     "Health": _object(status={"type": "string", "enum": ["ok"]}),
     "Status": _object(
-        state={"type": "string",
-               "enum": ["pending", "registered", "ready", "expired", "refused"]},
+        state={"type": "string", "enum": list(STATES)},
         machine_id=TEXT, pool=TEXT, gateway=TEXT, hostname=TEXT,
         since=NUMBER, last_keepalive={**NUMBER, "nullable": True}, last_error=TEXT,
         version=TEXT, pid=COUNT, started=NUMBER, keepalives=COUNT, failures=COUNT,
@@ -53,8 +54,7 @@ SCHEMAS: Json = {
         detail=TEXT, completed=COUNT, total=COUNT, error=TEXT,
     ),
     "Inference": _object(
-        status={"type": "string",
-                "enum": ["running", "starting", "stopping", "stopped", "failed"]},
+        status={"type": "string", "enum": list(INFERENCE_STATES)},
         backend=TEXT, endpoint=TEXT, models=_list(TEXT), loaded=_list(TEXT),
         pulls=_list(_ref("Pull")), error=TEXT,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Union
+from typing import NamedTuple, Union
 
 from provisioner.agent.control import exposition
 from provisioner.agent.control.desk import Desk
@@ -74,7 +74,7 @@ def _status(desk: Desk, request: Request) -> Reply:
 
 
 def _metrics(desk: Desk, request: Request) -> Reply:
-    found = exposition.families(desk.status(), desk.metrics(), desk.inference.status())
+    found = exposition.families(desk.status(), desk.inference.status())
     return Answer(200, exposition.render(found), exposition.TYPE)
 
 
@@ -153,8 +153,3 @@ ROUTES: tuple[Route, ...] = (
     _route("/inference/models", GET=_models),
     _route("/inference/models/(.+)", DELETE=_delete),
 )
-
-
-def described() -> dict[str, Any]:
-    """Each path with its methods, for who checks the document against it."""
-    return {route.path.pattern: sorted(route.methods) for route in ROUTES}

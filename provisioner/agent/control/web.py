@@ -18,8 +18,7 @@ REASONS = {
     404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict",
     411: "Length Required", 413: "Content Too Large", 415: "Unsupported Media Type",
     429: "Too Many Requests", 431: "Request Header Fields Too Large",
-    500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway",
-    503: "Service Unavailable",
+    500: "Internal Server Error", 503: "Service Unavailable",
 }  # fmt: skip
 JSON = "application/json"
 _HEX = b"0123456789abcdefABCDEF"

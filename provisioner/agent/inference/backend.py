@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from provisioner.agent.http import Endpoint
+from provisioner.agent.http import Endpoint, HTTPProblem, Response, exchange
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and the bytes so far and in all (0 when unknown)."""
 
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}", re.ASCII)
+DEADLINE = 5.0  # seconds
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}", re.ASCII)
 
 
 class BackendError(Exception):
@@ -72,4 +73,22 @@ class Backend(Protocol):
 
 def is_model_name(text: str) -> bool:
     """Whether it can be the name of a model."""
-    return bool(_MODEL.fullmatch(text)) and ".." not in text
+    return bool(MODEL_NAME.fullmatch(text)) and ".." not in text
+
+
+def ask(
+    endpoint: Endpoint, method: str, path: str, body: bytes = b"", timeout: float = DEADLINE
+) -> Response:
+    """The server's answer, whatever its status; `timeout` in seconds. Raises BackendError."""
+    try:
+        return exchange(endpoint, method, path, body=body, timeout=timeout)
+    except HTTPProblem as problem:
+        raise BackendError(str(problem)) from None
+
+
+def is_well(endpoint: Endpoint, path: str) -> bool:
+    """Whether the server answers there with 200."""
+    try:
+        return ask(endpoint, "GET", path).status == 200
+    except BackendError:
+        return False

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from provisioner.agent.http import Endpoint, HTTPProblem, exchange, lines
-from provisioner.agent.inference.backend import BackendError, Model, NotThere, Progress
+from provisioner.agent.http import Endpoint, HTTPProblem, lines
+from provisioner.agent.inference.backend import (
+    BackendError,
+    Model,
+    NotThere,
+    Progress,
+    ask,
+    is_well,
+)
 from provisioner.agent.log import one_line
 
-DEADLINE = 5.0  # seconds
 SILENCE = 600.0  # seconds: a big model is verified without a word
 
 
@@ -32,10 +38,7 @@ class Ollama:
 
     def healthy(self) -> bool:
         """Whether it tells its version."""
-        try:
-            return exchange(self.endpoint, "GET", "/api/version", timeout=DEADLINE).status == 200
-        except HTTPProblem:
-            return False
+        return is_well(self.endpoint, "/api/version")
 
     def models(self) -> list[Model]:
         """What is on its disk, and whether it is in memory. Raises BackendError."""
@@ -66,20 +69,14 @@ class Ollama:
     def delete(self, model: str) -> None:
         """Remove a model from its disk. Raises BackendError."""
         body = json.dumps({"model": model}).encode()
-        try:
-            answer = exchange(self.endpoint, "DELETE", "/api/delete", {}, body, timeout=30.0)
-        except HTTPProblem as problem:
-            raise BackendError(str(problem)) from None
+        answer = ask(self.endpoint, "DELETE", "/api/delete", body, timeout=30.0)
         if answer.status == 404:
             raise NotThere(f"there is no model {model}")
         if answer.status != 200:
             raise BackendError(_refusal(answer.status, answer.body))
 
     def _list(self, path: str) -> list[dict[str, Any]]:
-        try:
-            answer = exchange(self.endpoint, "GET", path, timeout=DEADLINE)
-        except HTTPProblem as problem:
-            raise BackendError(str(problem)) from None
+        answer = ask(self.endpoint, "GET", path)
         if answer.status != 200:
             raise BackendError(_refusal(answer.status, answer.body))
         found = _object(answer.body).get("models") or []

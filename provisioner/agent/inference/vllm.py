@@ -8,10 +8,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from provisioner.agent.http import Endpoint, HTTPProblem, exchange
-from provisioner.agent.inference.backend import BackendError, Model, Progress, Unsupported
-
-DEADLINE = 5.0  # seconds
+from provisioner.agent.http import Endpoint
+from provisioner.agent.inference.backend import (
+    BackendError,
+    Model,
+    Progress,
+    Unsupported,
+    ask,
+    is_well,
+)
 
 
 class VLLM:
@@ -37,21 +42,16 @@ class VLLM:
 
     def healthy(self) -> bool:
         """Whether it says that it is."""
-        try:
-            return exchange(self.endpoint, "GET", "/health", timeout=DEADLINE).status == 200
-        except HTTPProblem:
-            return False
+        return is_well(self.endpoint, "/health")
 
     def models(self) -> list[Model]:
         """Its model, and adapters of it. Raises BackendError."""
+        answer = ask(self.endpoint, "GET", "/v1/models")
+        if answer.status != 200:
+            raise BackendError(f"status {answer.status}")
         try:
-            answer = exchange(self.endpoint, "GET", "/v1/models", timeout=DEADLINE)
-            if answer.status != 200:
-                raise BackendError(f"status {answer.status}")
             told: Any = json.loads(answer.body)
             return [Model(str(each["id"]), loaded=True) for each in told["data"]]
-        except HTTPProblem as problem:
-            raise BackendError(str(problem)) from None
         except (ValueError, KeyError, TypeError, RecursionError):
             raise BackendError("the answer is not of OpenAI's API") from None
 

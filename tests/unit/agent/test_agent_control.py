@@ -32,13 +32,13 @@ from provisioner.agent.log import Log
 
 PATIENCE = 10.0
 TOKEN = "a-token-of-the-control-api"
+METRICS = {"cpu_utilization_pct": 12.5, "total_memory_available": 1024, "free_gpu_count": 2}
 STATUS = {
     "state": "ready", "machine_id": "e13daa82", "pool": "gpu", "gateway": "127.0.0.1:1994",
     "hostname": "10.199.0.7", "since": 1.0, "last_keepalive": 2.5, "last_error": "",
-    "version": "0.1", "pid": 7, "started": 0.5, "keepalives": 3, "failures": 1, "metrics": {},
+    "version": "0.1", "pid": 7, "started": 0.5, "keepalives": 3, "failures": 1, "metrics": METRICS,
     "tunnel": {"outward": True, "inward": None},
 }  # fmt: skip
-METRICS = {"cpu_utilization_pct": 12.5, "total_memory_available": 1024, "free_gpu_count": 2}
 
 
 @dataclass
@@ -107,7 +107,7 @@ def controlled(token: str = "") -> Iterator[Control]:
     log.hear = lambda level, line: hub.tell("log", level=level, text=line)
     with serve(ScriptedOllama()) as ollama:
         manager = Manager(Ollama(ollama.endpoint), servant, hub, log)
-        desk = Desk(lambda: STATUS, lambda: METRICS, manager, hub)
+        desk = Desk(lambda: STATUS, manager, hub)
         running = Server(Endpoint("127.0.0.1", 0), token, lambda: desk, log)
         try:
             yield Control(running, hub, servant, ollama)
@@ -209,7 +209,7 @@ def test_what_can_t_be_started_says_why(control: Control) -> None:
 def test_where_no_server_of_models_answers() -> None:
     hub, log = Hub(), Log()
     manager = Manager(Ollama(Endpoint("127.0.0.1", 1)), NotedServant(), hub, log)
-    desk = Desk(lambda: STATUS, dict, manager, hub)
+    desk = Desk(lambda: STATUS, manager, hub)
     running = Server(Endpoint("127.0.0.1", 0), "", lambda: desk, log)
     control = Control(running, hub, NotedServant(), ScriptedOllama())
     try:
@@ -420,7 +420,8 @@ def test_the_document_names_what_there_is() -> None:
         re.sub(r"\{\w+\}", "(.+)", path): sorted(method.upper() for method in operations)
         for path, operations in DOCUMENT["paths"].items()
     }
-    assert described == routes.described()
+    served = {route.path.pattern: sorted(route.methods) for route in routes.ROUTES}
+    assert described == served
 
 
 def test_an_error_of_its_own_is_no_end(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
