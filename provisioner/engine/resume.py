@@ -8,8 +8,8 @@ are kept.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import hmac
 import json
 import os
 from collections import Counter
@@ -30,6 +30,8 @@ LOOKS = actions.FACTS | {
 }
 
 Line = dict[str, Any]
+
+_ENCODER = json.JSONEncoder(sort_keys=True, default=str)
 
 
 @dataclass
@@ -91,7 +93,7 @@ class HostMemory:
         place = (play, _where(task), task.name, str(outcome.item))
         self._turns[place] += 1
         what = [*place, self._turns[place], operation.module, operation.arguments]
-        text = json.dumps([*what, operation.environment], sort_keys=True, default=str)
+        text = _ENCODER.encode([*what, operation.environment])
         known = self._earlier and self._earlier.done.get(_digest(self._memory.earlier_key, text))
         self._asked[outcome] = {"done": _digest(self._memory.key, text)}, known or None
         if not known or not self._earlier:
@@ -155,7 +157,10 @@ def _may_be_left_out(task: Task, operation: Operation, handlers: Sequence[Task])
 
 
 def _where(task: Task) -> str:
-    return f"{os.path.abspath(task.where.file)}:{task.where.line}"
+    return f"{_absolute(task.where.file)}:{task.where.line}"
+
+
+_absolute = functools.lru_cache(maxsize=256)(os.path.abspath)
 
 
 def _is_handler(task: Task, handlers: Sequence[Task]) -> bool:
@@ -188,4 +193,4 @@ def _by_host(earlier: str, lines: Iterable[Mapping[str, Any]]) -> dict[str, Earl
 
 
 def _digest(key: bytes, text: str) -> str:
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
+    return hashlib.blake2b(text.encode(), key=key, digest_size=16).hexdigest()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.engine.events import (
-    Event,
     HostConnected,
     HostUnreachable,
     HostWaiting,
@@ -27,6 +26,7 @@ from provisioner.engine.resume import Memory
 from provisioner.engine.setting import Setting, Stopped
 from provisioner.engine.strand import Strand
 from provisioner.engine.tags import TagFilter
+from provisioner.engine.teller import Teller
 from provisioner.engine.together import CutOff, Together, batches
 from provisioner.errors import BadInput
 from provisioner.inventory import GATEWAY, Host, Inventory
@@ -81,11 +81,10 @@ class Run:
         pool: Pool | None = None,
     ) -> None:
         self.playbook, self.inventory, self.options = playbook, inventory, options
-        self._sink, self._sink_lock = sink, threading.Lock()
+        self._sink = sink
         self._executor = executor
         self._templars: dict[tuple[Path, Path | None], Templar] = {}
         self._interrupted = threading.Event()
-        self._told_the_end = False
         self._needed: set[str] = set()  # hosts of the plays behind the one that runs
         self._seen: set[str] = set()
         self.chosen = [host.name for host in inventory.chosen(options.limit, options.shard)]
@@ -123,6 +122,11 @@ class Run:
 
     def execute(self) -> RunFinished:
         """Run all plays; the outcome of every host is in the last event, which is returned."""
+        with Teller(self._sink) as teller:
+            self._emit = teller.tell
+            return self._all_plays()
+
+    def _all_plays(self) -> RunFinished:
         started = time.monotonic()
         names = tuple(name for name in self.chosen if name in self.hosts)
         self._emit(RunStarted(str(self.playbook.path), names, self.options.check))
@@ -345,12 +349,6 @@ class Run:
         if name not in self.hosts:
             raise Unreachable(f"delegate_to names {name!r}, which is not in the inventory", "")
         return self.hosts[name].target
-
-    def _emit(self, event: Event) -> None:
-        with self._sink_lock:
-            if not self._told_the_end:  # a strand that was stuck may wake up after it
-                self._told_the_end = isinstance(event, RunFinished)
-                self._sink(event)
 
 
 def _own_error(error: Exception) -> str:

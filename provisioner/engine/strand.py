@@ -280,7 +280,8 @@ class Strand:
     ) -> Outcome:
         """Evaluate and send one task or loop item; or end it here when no host is needed."""
         templar = self._templar(task)
-        task = replace(task, name=if_possible(task.name, templar, scope))
+        name = if_possible(task.name, templar, scope)
+        task = task if name == task.name else replace(task, name=name)
         outcome = Outcome(task, scope, self.ledger.settle_until, group, loop=loop or {})
         try:
             if loop:

@@ -12,6 +12,7 @@ from typing import Any
 from provisioner.wholefile import replace
 
 _OWNER = 0o600
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -22,7 +23,7 @@ def write_private(path: Path, content: str) -> None:
 
 def to_json(content: Any) -> str:
     """One line, ASCII."""
-    return json.dumps(content, separators=(",", ":"))
+    return _ENCODER.encode(content)
 
 
 class Appender:

@@ -368,25 +368,28 @@ def test_a_host_that_is_done_is_let_go(bench: Workbench) -> None:
     open_at: dict[str, list[str]] = {}
     talks: dict[str, Conversation] = {}
 
+    class Noting(Conversation):
+        def submit(self, operation: Operation) -> Future[Reply]:
+            still = [name for name, talk in talks.items() if not talk._closing.is_set()]
+            (name,) = (name for name, talk in talks.items() if talk is self)
+            open_at[f"{operation.arguments['cmd'].removeprefix('echo ')} {name}"] = still
+            return super().submit(operation)
+
     def wrap(host: str, conversation: Conversation) -> Any:
+        conversation.__class__ = Noting
         talks[host] = conversation
         return conversation
-
-    def note(event: Any) -> None:
-        if isinstance(event, TaskStarted):
-            still = [name for name, talk in talks.items() if not talk._closing.is_set()]
-            open_at[f"{event.task} {event.host}"] = still
 
     bench.wrap = wrap
     plays = """
         - hosts: all
-          tasks: [{name: first, command: echo}]
+          tasks: [command: echo first]
         - hosts: all
           tasks:
-            - {name: second, command: echo}
-            - {name: third, command: echo, delegate_to: w2, when: inventory_hostname == "w1"}
+            - command: echo second
+            - {command: echo third, delegate_to: w2, when: inventory_hostname == "w1"}
     """
-    bench.run(plays, hosts=("w1", "w2", "w3"), forks=1, sink=note)
+    bench.run(plays, hosts=("w1", "w2", "w3"), forks=1)
     assert open_at["first w3"] == ["w1", "w2", "w3"]
     assert open_at["second w2"] == ["w2", "w3"]
     # what was lent to another stays
