@@ -187,11 +187,11 @@ class Host:
 
     def cut_link(self) -> None:
         """Unplug the host: packets vanish, nothing tells either side."""
-        command(["ip", "link", "set", self._port(), "down"])
+        command(["ip", "link", "set", self.port(), "down"])
 
     def restore_link(self) -> None:
         """Plug the host in again."""
-        command(["ip", "link", "set", self._port(), "up"])
+        command(["ip", "link", "set", self.port(), "up"])
 
     # -- how
 
@@ -244,7 +244,7 @@ class Host:
         for point in mounted_under(self.root):
             command(["umount", point])
 
-    def _port(self) -> str:
+    def port(self) -> str:
         """The name of the bridge's port that the host's cable is in."""
         shown = self.exec(["cat", "/sys/class/net/host0/iflink"])
         ports = self.network.ports()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 
 import pytest
@@ -131,6 +133,20 @@ def test_a_killed_tunnel_comes_back(ready: Driver) -> None:
     sh(worker, "systemctl kill -s KILL b9-tunnel")
     wait_until(lambda: not k3s_answers(lab, worker), 5, "the end of the tunnel")
     wait_until(lambda: k3s_answers(lab, worker), 20, "the tunnel")
+    wait_ready(lab, worker, since=now())
+
+
+def test_what_a_dead_session_holds_is_freed_for_the_next(ready: Driver) -> None:
+    """It can't be told to end, and holds the listener: left alone, it would for ever."""
+    lab, worker = ready.lab, ready.lab.host("w2")
+    wait_ready(lab, worker)
+    slots = json.loads(lab.gateway.path("/var/lib/b9prov/slots.json").read_text())["slots"]
+    shown = lab.gateway.exec(["ss", "-Hltnp", "src", f"{slots['w2']['address']}:6443"]).stdout
+    (session,) = re.findall(r"pid=(\d+)", shown)
+    sh(lab.gateway, f"kill -STOP {session}")
+    wait_until(lambda: not k3s_answers(lab, worker), 5, "the end of the tunnel")
+    wait_until(lambda: k3s_answers(lab, worker), 40, "the tunnel")
+    assert lab.gateway.exec(["kill", "-0", session]).returncode != 0
     wait_ready(lab, worker, since=now())
 
 

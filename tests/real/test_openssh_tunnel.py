@@ -59,8 +59,8 @@ class Gateway:
 
     @property
     def unit_command(self) -> list[str]:
-        """The command of the tunnel's unit."""
-        unit = template("b9-tunnel.service.j2").render(
+        """The command of the tunnel's program, as its shell would run it."""
+        program = template("b9-tunnel.sh.j2").render(
             tunnel={
                 "port": TUNNEL,
                 "way_back": 16443,
@@ -72,9 +72,13 @@ class Gateway:
             gateway={"tunnel_port": SSH_PORT, "tunnel_address": "127.0.0.1"},
             tunnel_user=USER,
         )
-        start = unit.split("ExecStart=")[1].split("\nLoadCredential")[0]
-        words = shlex.split(start.replace("\\\n", " "))
-        return [word.replace("${CREDENTIALS_DIRECTORY}", str(self.folder)) for word in words]
+        options, _, rest = program.partition("/usr/bin/ssh")[2].partition('"$@"')
+        login = rest.partition("</dev/null")[0]
+        forwards = program.partition("ssh_to_gateway")[2].partition("ssh_to_gateway")[2]
+        words = shlex.split(
+            f"/usr/bin/ssh {options}{forwards.partition('}')[0]}{login}".replace("\\\n", " ")
+        )
+        return [word.replace("$CREDENTIALS_DIRECTORY", str(self.folder)) for word in words]
 
     def ssh(self, *words: str) -> list[str]:
         """An ssh with the worker's key that asks for `words` in place of the unit's forwards."""

@@ -238,10 +238,11 @@ def permitted(targets: list[str]) -> list[str]:
 
 
 def key_line(worker: str, key: str, address: str, targets: list[str]) -> str:
-    """The worker's line: forwards to the targets and to itself, one listener, no command."""
+    """The worker's line: forwards to the targets and to itself, one listener, and that freed."""
     opens = [f'permitopen="{target}"' for target in (*targets, f"{address}:{PORT}")]
     listen = f'permitlisten="{address}:{PORT}"'
-    options = ",".join(["restrict", "port-forwarding", *opens, listen, 'command="/bin/false"'])
+    command = f'command="free {address}"'  # all that the tunnel user's shell understands
+    options = ",".join(["restrict", "port-forwarding", *opens, listen, command])
     return f"{options} {key} b9prov:{worker}"
 
 

@@ -79,7 +79,7 @@ def test_writes_exactly_the_restricted_line(run: Runner) -> None:
     assert run.lines() == [
         'restrict,port-forwarding,permitopen="127.0.0.1:31994",permitopen="localhost:31994",'
         'permitopen="10.0.0.5:1993",permitopen="10.199.0.1:6443",'
-        f'permitlisten="10.199.0.1:6443",command="/bin/false" {key()} b9prov:w1'
+        f'permitlisten="10.199.0.1:6443",command="free 10.199.0.1" {key()} b9prov:w1'
     ]
     assert run.keys.stat().st_mode & 0o777 == 0o644
 
