@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.agent.gpus import Gpus
-from provisioner.agent.http import Endpoint, HTTPProblem, exchange
+from provisioner.agent.inference.backend import Backend, BackendError
 from provisioner.agent.machine import Machine, memory_kib
 from provisioner.agent.pods import Pod, counts
 
-_OLLAMA_DEADLINE = 2.0
 _MODELS_LIMIT = 1000  # bytes: a keepalive stays small however many models there are
 
 
@@ -83,19 +82,16 @@ def _percent(part: int, whole: int) -> float:
     return round(min(100.0, max(0.0, 100.0 * part / whole)), 1) if whole > 0 else 0.0
 
 
-def inference(ollama: Endpoint) -> dict[str, Any] | None:
-    """The `inference` block of a keepalive, None where no Ollama answers."""
+def inference(backend: Backend) -> dict[str, Any] | None:
+    """The `inference` block of a keepalive, None where no server of models answers."""
     try:
-        response = exchange(ollama, "GET", "/api/tags", timeout=_OLLAMA_DEADLINE)
-        if response.status != 200:
-            return None
-        names = [str(model["name"]) for model in json.loads(response.body)["models"] or []]
-    except (HTTPProblem, ValueError, TypeError, KeyError, RecursionError):
+        names = backend.names()
+    except BackendError:
         return None
     return {
         "status": "running",
-        "ip": ollama.host,
-        "port": ollama.port,
+        "ip": backend.endpoint.host,
+        "port": backend.endpoint.port,
         "models": _fitting(names),
     }
 

@@ -15,6 +15,8 @@ from agent_scripted import ScriptedGateway, serve
 from provisioner.agent.bodies import Bodies
 from provisioner.agent.gpus import Gpus
 from provisioner.agent.http import Endpoint
+from provisioner.agent.inference.ollama import Ollama
+from provisioner.agent.inference.vllm import VLLM
 from provisioner.agent.log import Log
 from provisioner.agent.machine import detect, own_address
 from provisioner.agent.metrics import Metrics, inference
@@ -173,7 +175,7 @@ class TestInference:
 
     def test_models(self, tags: Any) -> None:
         ollama = tags(200, {"models": [{"name": "llama3.2"}, {"name": "gemma3:1b"}]})
-        assert inference(ollama) == {
+        assert inference(Ollama(ollama)) == {
             "status": "running",
             "ip": "127.0.0.1",
             "port": ollama.port,
@@ -181,20 +183,51 @@ class TestInference:
         }
 
     def test_no_models_yet(self, tags: Any) -> None:
-        block = inference(tags(200, {"models": None}))
+        block = inference(Ollama(tags(200, {"models": None})))
         assert block is not None
         assert block["models"] == []
 
     def test_many_models_stay_small(self, tags: Any) -> None:
-        block = inference(tags(200, {"models": [{"name": f"model-{n}"} for n in range(5000)]}))
+        many = {"models": [{"name": f"model-{n}"} for n in range(5000)]}
+        block = inference(Ollama(tags(200, many)))
         assert len(json.dumps(block)) < 1200
 
     @pytest.mark.parametrize(
         ("status", "document"),
-        [(500, {}), (200, []), (200, b"x"), (200, {"models": [1]}), (200, {"models": 5})],
+        [
+            (500, {}),
+            (200, []),
+            (200, {}),
+            (200, b"x"),
+            (200, {"models": [1]}),
+            (200, {"models": [{}]}),
+            (200, {"models": 5}),
+        ],
     )
     def test_something_else(self, tags: Any, status: int, document: Any) -> None:
-        assert inference(tags(status, document)) is None
+        assert inference(Ollama(tags(status, document))) is None
+        assert inference(VLLM(tags(status, document))) is None
 
     def test_nothing(self, closed_port: int) -> None:
-        assert inference(Endpoint("127.0.0.1", closed_port)) is None
+        assert inference(Ollama(Endpoint("127.0.0.1", closed_port))) is None
+
+    def test_vllm_is_told_of_too_by_one_request(
+        self, tmp_path: Path, gateway: ScriptedGateway
+    ) -> None:
+        gateway.script.append((200, {"object": "list", "data": [{"id": "Qwen/Qwen2.5-0.5B"}]}))
+        found = gpus(tmp_path)
+        settings = made(gateway.port, inference_backend="vllm")
+        assert Bodies(settings, found, Metrics(found)).keepalive()["inference"] == {
+            "status": "running",
+            "ip": "127.0.0.1",
+            "port": gateway.port,
+            "models": ["Qwen/Qwen2.5-0.5B"],
+        }
+        assert [request.path for request in gateway.requests] == ["/v1/models"]
+
+    def test_ollama_is_asked_once(self, tmp_path: Path, gateway: ScriptedGateway) -> None:
+        gateway.script.append((200, {"models": [{"name": "llama3.2"}]}))
+        found = gpus(tmp_path)
+        block = Bodies(made(gateway.port), found, Metrics(found)).keepalive()["inference"]
+        assert block["models"] == ["llama3.2"]
+        assert [request.path for request in gateway.requests] == ["/api/tags"]
