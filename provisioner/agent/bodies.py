@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from provisioner.agent import VERSION
-from provisioner.agent.gpus import Gpus
+from provisioner.agent.devices.nvidia import Nvidia
 from provisioner.agent.inference import backend_of
 from provisioner.agent.machine import Machine, detect
 from provisioner.agent.metrics import Metrics, inference
@@ -18,7 +18,7 @@ class Bodies:
     `last_metrics` are those of the last keepalive.
     """
 
-    def __init__(self, settings: Settings, gpus: Gpus, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, gpus: Nvidia, metrics: Metrics) -> None:
         self._settings = settings
         self._gpus = gpus
         self._metrics = metrics

@@ -17,7 +17,7 @@ from provisioner.agent.settings import SETTINGS, BadSettings, Settings, Source, 
 
 if TYPE_CHECKING:
     from provisioner.agent.bodies import Bodies
-    from provisioner.agent.gpus import Gpus
+    from provisioner.agent.devices.nvidia import Nvidia
 
 _SWITCHES = ("once", "dry-run", "debug", "tui", "version", "help", "h")
 _INIT = {"gateway": "HOST:PORT", "port": "PORT", "pool": "NAME"}
@@ -84,13 +84,14 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(flags: Flags, log: Log) -> int:
+    from provisioner.agent.devices import Tool
+    from provisioner.agent.devices.nvidia import Nvidia
     from provisioner.agent.front import Front
-    from provisioner.agent.gpus import Gpus
     from provisioner.agent.runtime import ASKS, AlreadyRunning, Runtime, own_directory
     from provisioner.agent.service import Service
 
     settings = _settings(flags, log)
-    gpus = Gpus(log)
+    gpus = Nvidia(Path("/"), Tool(), log)
     bodies = _bodies(settings, gpus, log)
     if not bodies.machine.mebibytes:
         raise BadSettings(["machine.memory (--memory) cannot be detected here: set it"])
@@ -119,6 +120,7 @@ def _run(flags: Flags, log: Log) -> int:
             try:
                 settings = _settings(flags, log)
                 bodies = _bodies(settings, gpus, log)
+                log.troubles.clear()
                 log.info("the settings were read anew")
             except BadSettings as problem:
                 for line in problem.problems:
@@ -127,13 +129,13 @@ def _run(flags: Flags, log: Log) -> int:
     return code
 
 
-def _bodies(settings: Settings, gpus: Gpus, log: Log) -> Bodies:
+def _bodies(settings: Settings, gpus: Nvidia, log: Log) -> Bodies:
     from provisioner.agent.bodies import Bodies
     from provisioner.agent.metrics import Metrics
     from provisioner.agent.pods import Pods
 
     pods = Pods(settings.k3s, settings.k3s_token, log)
-    return Bodies(settings, gpus, Metrics(gpus, list_pods=pods.now))
+    return Bodies(settings, gpus, Metrics(gpus, log, list_pods=pods.now))
 
 
 def _settings(flags: Flags, log: Log) -> Settings:
@@ -174,6 +176,8 @@ def status(arguments: list[str]) -> int:
         print(f"last keepalive  {age(state.get('last_keepalive'))}")
         if state.get("last_error"):
             print(f"last error      {state['last_error']}")
+        for problem in state.get("problems", ()):
+            print(f"problem         {problem}")
     return 0 if ready else 1
 
 

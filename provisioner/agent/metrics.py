@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from provisioner.agent.gpus import Gpus
+from provisioner.agent.devices.nvidia import Nvidia
 from provisioner.agent.inference.backend import Backend, BackendError
+from provisioner.agent.log import Log
 from provisioner.agent.machine import Machine, memory_kib
 from provisioner.agent.pods import Pod, counts
 
@@ -21,12 +22,13 @@ class Metrics:
 
     def __init__(
         self,
-        gpus: Gpus,
+        gpus: Nvidia,
+        log: Log,
         proc: Path = Path("/proc"),
         disk: Path = Path("/"),
         list_pods: Callable[[], list[Pod]] = list,
     ) -> None:
-        self._gpus = gpus
+        self._gpus, self._log = gpus, log
         self._list_pods = list_pods
         self._proc = proc
         self._disk = disk
@@ -55,7 +57,8 @@ class Metrics:
             with (self._proc / "stat").open() as stream:
                 fields = [int(field) for field in stream.readline().split()[1:9]]
         except (OSError, ValueError):
-            return 0, 0
+            fields = []
+        self._log.trouble("CPU", "" if fields else "its use can't be read")
         idle = sum(fields[3:5])  # idle and waiting for input or output
         return sum(fields) - idle, sum(fields)
 
@@ -67,14 +70,18 @@ class Metrics:
 
     def _memory_percent(self) -> float:
         memory = memory_kib(self._proc)
+        self._log.trouble("memory", "" if memory else "its use can't be read")
         total = memory.get("MemTotal", 0)
         return _percent(total - memory.get("MemAvailable", total), total)
 
     def _disk_bytes(self) -> tuple[int, int]:
         try:
             disk = os.statvfs(self._disk)
-        except OSError:
+        except OSError as problem:
+            self._log.trouble("disk", f"its size can't be read: {problem.strerror}")
             return 0, 0
+        full = disk.f_bavail < disk.f_blocks // 100
+        self._log.trouble("disk", "less than 1 % of it is free" if full else "")
         return disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
 
 

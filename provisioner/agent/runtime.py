@@ -17,7 +17,10 @@ _SIZE_LIMIT = 64 * 1024
 
 
 class Report(NamedTuple):
-    """How the agent fares. Holds no secrets: anyone on the machine may read it."""
+    """How the agent fares. Holds no secrets: anyone on the machine may read it.
+
+    `problems` are what is amiss here though the machine is kept alive.
+    """
 
     state: str
     machine_id: str
@@ -29,6 +32,7 @@ class Report(NamedTuple):
     last_error: str
     version: str
     pid: int
+    problems: list[str]
 
 
 class AlreadyRunning(Exception):
@@ -50,7 +54,6 @@ class Runtime:
         self._directory = directory
         self._log = log
         self._lock: TextIO | None = None
-        self._failing = False
 
     def acquire(self) -> None:
         """Become the machine's one agent until the process ends; raises AlreadyRunning."""
@@ -69,11 +72,9 @@ class Runtime:
         try:
             atomic_write(self._directory / "state.json", text + "\n", 0o644)
         except OSError as problem:
-            if not self._failing:
-                self._log.warning(f"cannot write the state file: {problem.strerror}")
-            self._failing = True
+            self._log.trouble("state file", f"cannot be written: {problem.strerror}")
         else:
-            self._failing = False
+            self._log.trouble("state file", "")
 
 
 def read_state(directories: list[Path]) -> dict[str, Any] | None:

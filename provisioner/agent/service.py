@@ -136,6 +136,7 @@ class Service:
             last_error=standing.last_error,
             version=VERSION,
             pid=os.getpid(),
+            problems=[f"{what}: {problem}" for what, problem in self._log.troubles.items()],
         )
 
     def _publish(self, standing: Standing) -> None:
