@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from provisioner.agent.bodies import Bodies
     from provisioner.agent.devices.nvidia import Nvidia
 
+# of the hosted agent's guide; what joins a tailnet is not this agent
+_TAILNET = ("tailscale-url", "tailscale-auth")
 _SWITCHES = ("once", "dry-run", "debug", "tui", "version", "help", "h")
 _INIT = {"gateway": "HOST:PORT", "port": "PORT", "pool": "NAME"}
 
@@ -38,6 +40,7 @@ Flags may have one dash or two. They win over B9AGENT_* variables, which win ove
   --debug                   say more
   --version                 print the version
   --tui=BOOL                accepted for compatibility; this version writes log lines only
+  --tailscale-url, --tailscale-auth   accepted for compatibility; b9agent joins no tailnet
 """
 
 
@@ -71,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
 def run(arguments: list[str]) -> int:
     """Register and keep alive, for ever or `--once`."""
-    flags = parse(arguments, ["config", *(s.flag for s in SETTINGS)], _SWITCHES)
+    flags = parse(arguments, ["config", *_TAILNET, *(s.flag for s in SETTINGS)], _SWITCHES)
     if flags.switches.get("help") or flags.switches.get("h"):
         print(_HELP + "".join(_help_lines()), end="")
         return 0
@@ -80,7 +83,11 @@ def run(arguments: list[str]) -> int:
         return 0
     if flags.words:
         raise UsageError("unexpected argument after the flags")
-    return _run(flags, Log(flags.switches.get("debug", False)))
+    log = Log(flags.switches.get("debug", False))
+    for name in _TAILNET:
+        if flags.values.get(name):
+            log.warning(f"--{name} does nothing: b9agent joins no tailnet")
+    return _run(flags, log)
 
 
 def _run(flags: Flags, log: Log) -> int:

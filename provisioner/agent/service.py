@@ -55,6 +55,7 @@ class Service:
             log,
             tell,
             self._clock.monotonic,
+            settings.interval,
         )
         self._keeper = Keeper(
             Proven(Gateway(settings.gateway, settings.token), self._tunnel),

@@ -3,8 +3,8 @@
 What each is (`find`) is asked of NVML by nvidia-ml-py, where that is missing of `nvidia-smi`, and
 what neither tells is what the driver shows in /proc. How many are idle (`free`) is asked with every
 keepalive, and of `nvidia-smi` first: it is C over the same NVML, while a Python with nvidia-ml-py
-takes 0.15 s of CPU before it has asked anything (0.25 % of a core at one a minute; measured from
-the zipapp, which can keep no compiled form of it). Both are processes of their own with a deadline,
+takes 0.2 s of CPU before it has asked anything (0.3 % of a core at one a minute; measured from the
+zipapp, which can keep no compiled form of it). Both are processes of their own with a deadline,
 since calls into a sick driver hang.
 
 The unit is the whole GPU, as in the `gpu_count` that the gateway is told: one on any of whose MIG
