@@ -14,7 +14,8 @@ from provisioner.agent.log import Log
 from provisioner.agent.machine import Machine, memory_kib
 from provisioner.agent.pods import Pod, counts
 
-_MODELS_LIMIT = 1000  # bytes: a keepalive stays small however many models there are
+_MODELS_LIMIT = 900  # bytes: with them a keepalive is no more than 2 KiB on the wire
+_IMAGES = "images"  # where the gateway's workers keep the images that they were given
 
 
 class Metrics:
@@ -48,7 +49,7 @@ class Metrics:
             "free_gpu_count": self._gpus.free(int(machine.gpu_count)),
             "worker_count": workers,
             "container_count": containers,
-            "cache_usage_pct": 0.0,
+            "cache_usage_pct": self._cache_percent(),
         }
 
     def _cpu_times(self) -> tuple[int, int]:
@@ -83,6 +84,14 @@ class Metrics:
         full = disk.f_bavail < disk.f_blocks // 100
         self._log.trouble("disk", "less than 1 % of it is free" if full else "")
         return disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+
+    def _cache_percent(self) -> float:
+        """Of the disk that holds the cache of images, how much is in use."""
+        try:
+            disk = os.statvfs(self._disk / _IMAGES)
+        except OSError:
+            return 0.0  # nothing was ever run here
+        return _percent(disk.f_blocks - disk.f_bavail, disk.f_blocks)
 
 
 def _percent(part: int, whole: int) -> float:

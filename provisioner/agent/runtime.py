@@ -57,6 +57,9 @@ class Runtime:
 
     def acquire(self) -> None:
         """Become the machine's one agent until the process ends; raises AlreadyRunning."""
+        other = read_state([SYSTEM_DIRECTORY]) if self._directory != SYSTEM_DIRECTORY else None
+        if other and _is_agent(int(other["pid"])):  # one of another user's, with a lock of its own
+            raise AlreadyRunning(f"another b9agent runs here already: process {other['pid']}")
         self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         lock = (self._directory / "lock").open("w", encoding="ascii")
         try:
@@ -89,6 +92,16 @@ def read_state(directories: list[Path]) -> dict[str, Any] | None:
         except (OSError, ValueError, TypeError, KeyError):
             continue
     return max(found, key=lambda state: (state["running"], state["since"]), default=None)
+
+
+def _is_agent(pid: int) -> bool:
+    """Whether there is such a process, and as far as can be seen it is an agent."""
+    try:
+        return b"agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _exists(pid: int) -> bool:

@@ -270,6 +270,14 @@ def test_settings_that_it_may_not_read(worker: Host) -> None:
     assert done.stderr == f"b9agent: cannot read {AGENT_CONFIG}: Permission denied\n"
 
 
+def test_one_agent_on_a_machine(worker: Host) -> None:
+    """Another user has another home, and yet is told."""
+    flags = "--token x --machine-id 1165a9b6 --gateway-host localhost --once"
+    done = worker.exec(["runuser", "-u", "admin", "--", "b9agent", *flags.split()])
+    assert done.returncode == 1
+    assert "another b9agent runs here already: process" in done.stderr
+
+
 # -- the guides
 
 

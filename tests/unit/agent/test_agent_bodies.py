@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from agent_scripted import ScriptedGateway, serve
 
+from provisioner.agent import http
 from provisioner.agent.bodies import Bodies
 from provisioner.agent.devices import Tool, nvml
 from provisioner.agent.devices.device import Device, Told
 from provisioner.agent.devices.nvidia import Nvidia
+from provisioner.agent.gateway import PATHS
 from provisioner.agent.http import Endpoint
 from provisioner.agent.inference.ollama import Ollama
 from provisioner.agent.inference.vllm import VLLM
@@ -24,6 +26,7 @@ from provisioner.agent.log import Log
 from provisioner.agent.machine import detect, own_address
 from provisioner.agent.metrics import Metrics, inference
 from provisioner.agent.settings import Settings, Source, resolve
+from provisioner.agent.states import Action
 
 LOG = Log(stream=io.StringIO())
 MEMINFO = "MemTotal:       16384000 kB\nMemFree:  1 kB\nMemAvailable:    4096000 kB\nHugePages: 0\n"
@@ -107,6 +110,37 @@ def test_keepalive_types(tmp_path: Path, closed_port: int) -> None:
     assert 0 <= metrics["memory_utilization_pct"] <= 100
     assert 0 < metrics["total_disk_free_bytes"] <= metrics["total_disk_space_bytes"]
     assert len(json.dumps(body)) < 2048
+
+
+def test_the_longest_keepalive_is_2_kib_on_the_wire(tmp_path: Path) -> None:
+    """With names of the longest, all numbers at their largest, and more models than fit."""
+    found = gpus(tmp_path)
+    settings = made(1, pool_name="p" * 63, provider_name="q" * 63, cpu="999999m", memory="9999Gi")
+    bodies = Bodies(settings, found, Metrics(found, LOG))
+    listed = {"models": [{"name": f"registry.example.com/m-{n}:latest"} for n in range(5000)]}
+    scripted = ScriptedGateway()
+    server = serve(scripted)
+    scripted.script.append((200, listed))
+    try:
+        bodies._backend = Ollama(Endpoint("127.0.0.1", scripted.port))
+        body = bodies.keepalive()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert len(body["inference"]["models"]) > 20
+    most = dict.fromkeys(body["metrics"], 99_999_999_999_999)
+    text = json.dumps({**body, "metrics": most}, separators=(",", ":")).encode()
+    head = {"Authorization": f"Bearer {'t' * 88}"}
+    place = Endpoint("h" * 64, 31994)
+    assert len(http._request(place, "POST", PATHS[Action.KEEPALIVE], head, text)) <= 2048
+
+
+def test_the_disk_of_the_images_is_told_of(tmp_path: Path) -> None:
+    machine = detect(made(1, memory="1Gi"), 0, tmp_path)
+    metrics = Metrics(gpus(tmp_path), LOG, disk=tmp_path)
+    assert metrics.sample(machine)["cache_usage_pct"] == 0.0
+    (tmp_path / "images").mkdir()
+    assert 0 < metrics.sample(machine)["cache_usage_pct"] <= 100
 
 
 def test_detected_machine(tmp_path: Path, closed_port: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -20,6 +21,9 @@ from agent_scripted import (
     ScriptedGateway,
     serve,
 )
+
+from provisioner.agent import runtime
+from provisioner.agent.log import Log
 
 
 def test_ready_expired_and_ready_again(agent: Agent, gateway: ScriptedGateway) -> None:
@@ -152,6 +156,24 @@ def test_one_agent_per_machine(agent: Agent, gateway: ScriptedGateway) -> None:
     assert code == 1
     assert "another b9agent" in err
     assert len(gateway.requests) == 2
+
+
+def test_an_agent_of_another_users_is_noticed(
+    agent: Agent, gateway: ScriptedGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.start("--config", agent.configure(gateway.port))
+    agent.wait_for_state("ready")
+    monkeypatch.setattr(runtime, "SYSTEM_DIRECTORY", agent.state_file.parent)
+    own = runtime.Runtime(tmp_path / "own", Log())
+    with pytest.raises(runtime.AlreadyRunning, match="another b9agent runs here already: process"):
+        own.acquire()
+    state = agent.state()
+    with subprocess.Popen(["sleep", "60"]) as other:  # it has the number of one that is no more
+        agent.processes[0].kill()
+        agent.processes[0].wait()
+        agent.state_file.write_text(json.dumps({**state, "pid": other.pid}))
+        own.acquire()
+        other.kill()
 
 
 def test_systemd_is_told(agent: Agent) -> None:
