@@ -203,7 +203,7 @@ def init(arguments: list[str]) -> int:
     values = _init_values(flags)
     resolve([Source("flags", values, Path.cwd())])
     path = configfile.user_file()
-    if path.exists() and not (flags.switches.get("y") or flags.switches.get("yes")):
+    if configfile.is_there(path) and not (flags.switches.get("y") or flags.switches.get("yes")):
         raise UsageError(f"{path} exists; -y replaces it")
     try:
         configfile.write(path, values)

@@ -71,7 +71,7 @@ def _set(flags: Flags, words: list[str]) -> int:
     if not words:
         raise UsageError("config set needs KEY=VALUE; KEY=- reads the value from standard input")
     path = configfile.find(flags.values.get("config")) or configfile.user_file()
-    values = dict(configfile.load(path, Log()).values) if path.exists() else {}
+    values = dict(configfile.load(path, Log()).values) if configfile.is_there(path) else {}
     for word in words:
         setting, value = _assignment(word)
         problems = check(setting, value) if value else []

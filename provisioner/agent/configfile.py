@@ -26,7 +26,18 @@ def find(named: str | None) -> Path | None:
     """The file to read: the named one, else the user's, else the system's, else none."""
     if named:
         return Path(named)
-    return next((path for path in (user_file(), SYSTEM_FILE) if path.exists()), None)
+    return next((path for path in (user_file(), SYSTEM_FILE) if is_there(path)), None)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, or something that this user may not even look at."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def load(path: Path, log: Log) -> Source:

@@ -272,9 +272,17 @@ def test_settings_that_it_may_not_read(worker: Host) -> None:
 
 def test_one_agent_on_a_machine(worker: Host) -> None:
     """Another user has another home, and yet is told."""
-    flags = "--token x --machine-id 1165a9b6 --gateway-host localhost --once"
-    done = worker.exec(["runuser", "-u", "admin", "--", "b9agent", *flags.split()])
-    assert done.returncode == 1
+    command = "b9agent --config own.yaml --machine-id 1165a9b6 --gateway-host localhost --once"
+    done = worker.exec(
+        [
+            "runuser",
+            "-l",
+            "admin",
+            "-c",
+            f"umask 77; echo 'machine: {{token: x}}' >own.yaml; {command}",
+        ]
+    )
+    assert done.returncode == 1, done.stderr
     assert "another b9agent runs here already: process" in done.stderr
 
 
