@@ -124,14 +124,16 @@ def _run(flags: Flags, log: Log) -> int:
         front.follow(settings, service.status)
         code = service.run()
         if code is None:
+            before = log.troubles
+            log.troubles = {}  # those that are still there come again
             try:
                 settings = _settings(flags, log)
                 bodies = _bodies(settings, gpus, log)
-                log.troubles.clear()
                 log.info("the settings were read anew")
             except BadSettings as problem:
                 for line in problem.problems:
                     log.error(f"{line}; the settings stay as they were")
+                log.troubles = {**before, "new settings": "; ".join(problem.problems)}
     front.close()
     return code
 
@@ -174,7 +176,7 @@ def status(arguments: list[str]) -> int:
     if flags.switches.get("json"):
         print(json.dumps(state or {"schema": 1, "state": "absent", "running": False}))
     elif state is None:
-        print("no b9agent runs here")
+        print("no b9agent runs here; where its service failed, journalctl -u b9agent says why")
     else:
         running = "" if state["running"] else " (not running any more)"
         print(f"state           {state.get('state')} since {age(state['since'])}{running}")

@@ -34,7 +34,8 @@ def sources(flags: Flags, log: Log) -> list[Source]:
     found = [Source("flags", flags.values, Path.cwd()), from_environment(os.environ)]
     path = configfile.find(flags.values.get("config"))
     if path:
-        values = aside(lambda: dict(configfile.load(path, log).values))
+        values, odd = aside(lambda: [configfile.load(path, log).values, log.troubles])
+        log.troubles.update(odd)  # which the child has told already
         found.append(Source(str(path), values, path.parent))
     return found
 

@@ -257,6 +257,7 @@ def test_settings_that_are_no_good(lab: Lab, worker: Host, settings: str, said: 
         shown = sh(worker, "systemctl show -p ExecMainStatus -p NRestarts b9agent").split()
         assert set(shown) == {"ExecMainStatus=2", "NRestarts=0"}
         assert "Traceback" not in str(journal(worker, since))
+        assert status(worker) == {"schema": 1, "state": "absent", "running": False}
     finally:
         path.write_text(good)
         sh(worker, "systemctl restart b9agent")

@@ -281,6 +281,25 @@ def test_memory_threads_and_handles(agent: Agent, gateway: ScriptedGateway) -> N
     assert handles < 12
 
 
+def test_odd_settings_show_in_the_status(agent: Agent, gateway: ScriptedGateway) -> None:
+    path = agent.configure(gateway.port, keepalive_intervall=1)
+    path.chmod(0o644)
+    process = agent.start("--config", path)
+    (problem,) = agent.wait_for_state("ready")["problems"]
+    assert problem == (
+        f"{path}: unknown key keepalive_intervall; did you mean keepalive_interval?; "
+        "others may read its tokens (mode 0644): chmod 600"
+    )
+    assert f"problem         {path}: unknown key" in agent.finish("status")[1]
+    path.chmod(0o600)
+    agent.configure(gateway.port)
+    process.send_signal(signal.SIGHUP)
+    gateway.wait_for(4)
+    assert agent.wait_for_state("ready")["problems"] == []
+    _, err, _ = stop(process)
+    assert err.count("unknown key") == 1
+
+
 def test_settings_are_read_anew_on_sighup(agent: Agent, gateway: ScriptedGateway) -> None:
     path = agent.configure(gateway.port)
     process = agent.start("--config", path)
@@ -295,6 +314,8 @@ def test_settings_are_read_anew_on_sighup(agent: Agent, gateway: ScriptedGateway
     process.send_signal(signal.SIGHUP)
     gateway.wait_for(6)
     assert gateway.requests[4].body["pool_name"] == "other"
+    (problem,) = agent.wait_for_state("ready")["problems"]
+    assert problem.startswith("new settings: ") and "not YAML" in problem
     _, err, seconds = stop(process)
     assert (process.returncode, seconds < 2) == (0, True)
     assert "the settings were read anew" in err
