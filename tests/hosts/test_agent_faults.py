@@ -20,6 +20,7 @@ from looks import (
     delete_machine,
     machine_id,
     machines,
+    reverse_address,
     short_lives,
     wait_ready,
 )
@@ -163,40 +164,69 @@ def test_a_token_that_is_revoked_is_told_of_and_not_hammered(lab: Lab, worker: H
 # -- the tunnel
 
 
-def test_a_tunnel_that_is_open_but_dead_is_started_anew(lab: Lab, worker: Host) -> None:
-    """A firewall drops the packets of this one connection without a word. Both ends have it open,
-    and ssh would find out later than the agent does."""
-    process = sh(worker, "systemctl show -P MainPID b9-tunnel").strip()
-    (port,) = re.findall(rf":(\d+) \S+ users:.*pid={process},", sh(worker, "ss -Htnp"))
-    leader = worker.leader()
+@contextmanager
+def firewall(host: Host, *rules: str) -> Iterator[None]:
+    """Packets into and out of a host that fit are dropped without a word."""
+    leader = host.leader()
     assert leader is not None
-    since = time.time()
-    firewall = ["nsenter", f"--target={leader.pid}", "--net", "nft"]
-    rules = f"""table inet dead {{
-        chain in {{ type filter hook input priority 0; tcp dport {port} drop; }}
-        chain out {{ type filter hook output priority 0; tcp sport {port} drop; }}
-    }}"""
-    subprocess.run([*firewall, "-f", "-"], input=rules, text=True, check=True)
+    nft = ["nsenter", f"--target={leader.pid}", "--net", "nft"]
+    chains = "".join(
+        f"chain {way} {{ type filter hook {way} priority 0; {rule} drop; }}\n"
+        for way, rule in zip(("input", "output"), rules, strict=False)
+    )
+    subprocess.run([*nft, "-f", "-"], input=f"table inet b9 {{ {chains} }}", text=True, check=True)
     try:
+        yield
+    finally:
+        subprocess.run([*nft, "delete", "table", "inet", "b9"], check=True)
+
+
+def tunnel_process(worker: Host) -> str:
+    """The number of its ssh; 0 for none."""
+    return sh(worker, "systemctl show -P MainPID b9-tunnel").strip()
+
+
+def await_another(worker: Host, process: str) -> None:
+    """Another ssh runs."""
+    wait_until(lambda: tunnel_process(worker) not in (process, "0"), PATIENCE, "another ssh")
+
+
+def await_both_ways(worker: Host) -> None:
+    """The agent tells that the tunnel carries both ways."""
+
+    def ways() -> Any:
+        return json.loads(sh(worker, "curl -s http://127.0.0.1:9999/status"))["tunnel"]
+
+    wait_until(lambda: ways() == {"outward": True, "inward": True}, PATIENCE, "both are proven")
+
+
+def test_a_tunnel_that_is_open_but_dead_is_started_anew(lab: Lab, worker: Host) -> None:
+    """A firewall drops the packets of this one connection. Both ends have it open, and ssh would
+    find out later than the agent does."""
+    process = tunnel_process(worker)
+    (port,) = re.findall(rf":(\d+) \S+ users:.*pid={process},", sh(worker, "ss -Htnp"))
+    since = time.time()
+    with firewall(worker, f"tcp dport {port}", f"tcp sport {port}"):
         said = "the tunnel has carried nothing outward for 30 s: it is started anew"
         logged(worker, since, said, 60)
-        wait_until(
-            lambda: sh(worker, "systemctl show -P MainPID b9-tunnel").strip() not in (process, "0"),
-            PATIENCE,
-            "another ssh",
-        )
-        # the gateway's sshd has the old connection, and with it the address, for a while yet
+        await_another(worker, process)
+        # the gateway's sshd may have the old connection, and with it the address, for a while yet
         wait_ready(lab, worker, int(since) + KEEPALIVE_SECONDS, 120)
-        wait_until(
-            lambda: (
-                json.loads(sh(worker, "curl -s http://127.0.0.1:9999/status"))["tunnel"]
-                == {"outward": True, "inward": True}
-            ),
-            PATIENCE,
-            "both ways are proven",
-        )
-    finally:
-        subprocess.run([*firewall, "delete", "table", "inet", "dead"], check=True)
+        await_both_ways(worker)
+
+
+def test_a_tunnel_that_carries_outward_only_is_started_anew(lab: Lab) -> None:
+    """What the gateway sends to the worker's address is lost, which no ssh can know of. The worker
+    is another one: an agent asks for a new start every five minutes at most."""
+    worker = lab.host("w2")
+    process, since = tunnel_process(worker), time.time()
+    await_both_ways(worker)
+    with firewall(lab.gateway, f"ip daddr {reverse_address(worker)} tcp dport 6443"):
+        said = "the tunnel has carried nothing inward for 30 s: it is started anew"
+        logged(worker, since, said, 90)
+        await_another(worker, process)
+    wait_ready(lab, worker, int(since))
+    await_both_ways(worker)
 
 
 # -- the machine
