@@ -149,7 +149,8 @@ def _at_rest(pid: int, seconds: float) -> dict[str, Any]:
 def _taken(pid: int) -> dict[str, float]:
     process = Path(f"/proc/{pid}")
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-    ticks = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+    # its own, and of what it has started
+    ticks = (process / "stat").read_text().rpartition(")")[2].split()[11:15]
     return {
         "rss_mb": int(status["VmRSS"].split()[0]) * 1024 / 1e6,
         "threads": int(status["Threads"]),

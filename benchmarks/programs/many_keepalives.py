@@ -21,8 +21,9 @@ def main() -> None:
     sys.path.insert(0, zipapp)
     from provisioner.agent import configfile, http
     from provisioner.agent.bodies import Bodies
+    from provisioner.agent.devices import Tool
+    from provisioner.agent.devices.nvidia import Nvidia
     from provisioner.agent.gateway import Gateway
-    from provisioner.agent.gpus import Gpus
     from provisioner.agent.log import Log
     from provisioner.agent.metrics import Metrics
     from provisioner.agent.pods import Pods
@@ -31,9 +32,9 @@ def main() -> None:
 
     log = Log()
     settings = resolve([configfile.load(Path(config), log)])
-    gpus = Gpus(log)
+    gpus = Nvidia(Path("/"), Tool(), log)
     pods = Pods(settings.k3s, settings.k3s_token, log)
-    bodies = Bodies(settings, gpus, Metrics(gpus, list_pods=pods.now))
+    bodies = Bodies(settings, gpus, Metrics(gpus, log, list_pods=pods.now))
     gateway = Gateway(settings.gateway, settings.token)
     sizes = []
     made = http._request

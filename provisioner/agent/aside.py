@@ -13,8 +13,9 @@ from typing import Any
 from provisioner.agent.settings import BadSettings
 
 
-def aside(function: Callable[[], dict[str, str]]) -> dict[str, str]:
-    """What `function` returns, or the BadSettings that it raises. Call it before any thread."""
+def aside(function: Callable[[], Any]) -> Any:
+    """What `function` returns as JSON has it, or the BadSettings that it raises. Call it before any
+    thread."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -24,16 +25,16 @@ def aside(function: Callable[[], dict[str, str]]) -> dict[str, str]:
         text = stream.read()
     os.waitpid(child, 0)
     answer: dict[str, Any] = json.loads(text or "{}")
-    if "values" not in answer:
+    if "value" not in answer:
         raise BadSettings(answer.get("problems", ["the settings could not be read"]))
-    return dict(answer["values"])
+    return answer["value"]
 
 
-def _answer(writer: int, function: Callable[[], dict[str, str]]) -> None:
+def _answer(writer: int, function: Callable[[], Any]) -> None:
     """In the child: write the outcome and end, whatever happens, without the parent's clean-up."""
     try:
         try:
-            answer: dict[str, Any] = {"values": function()}
+            answer: dict[str, Any] = {"value": function()}
         except BadSettings as problem:
             answer = {"problems": problem.problems}
         with open(writer, "w", encoding="utf-8") as stream:

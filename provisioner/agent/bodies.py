@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from provisioner.agent import VERSION
-from provisioner.agent.gpus import Gpus
+from provisioner.agent.devices.nvidia import Nvidia
+from provisioner.agent.inference import backend_of
 from provisioner.agent.machine import Machine, detect
 from provisioner.agent.metrics import Metrics, inference
 from provisioner.agent.settings import Settings
@@ -17,10 +18,11 @@ class Bodies:
     `last_metrics` are those of the last keepalive.
     """
 
-    def __init__(self, settings: Settings, gpus: Gpus, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, gpus: Nvidia, metrics: Metrics) -> None:
         self._settings = settings
         self._gpus = gpus
         self._metrics = metrics
+        self._backend = backend_of(settings)
         self.last_metrics: dict[str, Any] = {}
         self.machine = self._detect()
 
@@ -54,5 +56,5 @@ class Bodies:
             "agent_version": VERSION,
             "metrics": self.last_metrics,
         }
-        block = inference(self._settings.inference)
+        block = inference(self._backend)
         return {**body, "inference": block} if block else body

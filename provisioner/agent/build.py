@@ -1,4 +1,5 @@
-"""Builds `b9agent.pyz`: this room and pure-Python PyYAML in one file that any Python 3.9+ runs.
+"""Builds `b9agent.pyz`: this room, pure-Python PyYAML and nvidia-ml-py in one file that any
+Python 3.9+ runs.
 
 The same sources give the same bytes, so that an unchanged agent is no change on a host. Runs on
 the controller and is itself not part of the result.
@@ -47,6 +48,7 @@ def _contents() -> dict[str, bytes]:
         contents.update(_modules(agent / folder, f"provisioner/agent/{folder}".rstrip("/")))
     contents.update(_modules(Path(yaml.__file__).parent, "yaml"))
     contents["yaml/LICENSE"] = _licence()
+    contents["pynvml.py"] = _nvidia_ml()
     return contents
 
 
@@ -65,3 +67,11 @@ def _licence() -> bytes:
         if file.name == "LICENSE":
             return file.read_binary()
     return b"PyYAML is distributed under the MIT licence: https://pyyaml.org\n"
+
+
+def _nvidia_ml() -> bytes:
+    """nvidia-ml-py's one module, which begins with its licence."""
+    (module,) = (
+        file for file in importlib.metadata.files("nvidia-ml-py") or () if file.name == "pynvml.py"
+    )
+    return module.read_binary()

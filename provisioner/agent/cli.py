@@ -17,8 +17,10 @@ from provisioner.agent.settings import SETTINGS, BadSettings, Settings, Source, 
 
 if TYPE_CHECKING:
     from provisioner.agent.bodies import Bodies
-    from provisioner.agent.gpus import Gpus
+    from provisioner.agent.devices.nvidia import Nvidia
 
+# of the hosted agent's guide; what joins a tailnet is not this agent
+_TAILNET = ("tailscale-url", "tailscale-auth")
 _SWITCHES = ("once", "dry-run", "debug", "tui", "version", "help", "h")
 _INIT = {"gateway": "HOST:PORT", "port": "PORT", "pool": "NAME"}
 
@@ -38,6 +40,7 @@ Flags may have one dash or two. They win over B9AGENT_* variables, which win ove
   --debug                   say more
   --version                 print the version
   --tui=BOOL                accepted for compatibility; this version writes log lines only
+  --tailscale-url, --tailscale-auth   accepted for compatibility; b9agent joins no tailnet
 """
 
 
@@ -71,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
 def run(arguments: list[str]) -> int:
     """Register and keep alive, for ever or `--once`."""
-    flags = parse(arguments, ["config", *(s.flag for s in SETTINGS)], _SWITCHES)
+    flags = parse(arguments, ["config", *_TAILNET, *(s.flag for s in SETTINGS)], _SWITCHES)
     if flags.switches.get("help") or flags.switches.get("h"):
         print(_HELP + "".join(_help_lines()), end="")
         return 0
@@ -80,17 +83,22 @@ def run(arguments: list[str]) -> int:
         return 0
     if flags.words:
         raise UsageError("unexpected argument after the flags")
-    return _run(flags, Log(flags.switches.get("debug", False)))
+    log = Log(flags.switches.get("debug", False))
+    for name in _TAILNET:
+        if flags.values.get(name):
+            log.warning(f"--{name} does nothing: b9agent joins no tailnet")
+    return _run(flags, log)
 
 
 def _run(flags: Flags, log: Log) -> int:
+    from provisioner.agent.devices import Tool
+    from provisioner.agent.devices.nvidia import Nvidia
     from provisioner.agent.front import Front
-    from provisioner.agent.gpus import Gpus
     from provisioner.agent.runtime import ASKS, AlreadyRunning, Runtime, own_directory
     from provisioner.agent.service import Service
 
     settings = _settings(flags, log)
-    gpus = Gpus(log)
+    gpus = Nvidia(Path("/"), Tool(), log)
     bodies = _bodies(settings, gpus, log)
     if not bodies.machine.mebibytes:
         raise BadSettings(["machine.memory (--memory) cannot be detected here: set it"])
@@ -116,6 +124,8 @@ def _run(flags: Flags, log: Log) -> int:
         front.follow(settings, service.status)
         code = service.run()
         if code is None:
+            before = log.troubles
+            log.troubles = {}  # those that are still there come again
             try:
                 settings = _settings(flags, log)
                 bodies = _bodies(settings, gpus, log)
@@ -123,17 +133,18 @@ def _run(flags: Flags, log: Log) -> int:
             except BadSettings as problem:
                 for line in problem.problems:
                     log.error(f"{line}; the settings stay as they were")
+                log.troubles = {**before, "new settings": "; ".join(problem.problems)}
     front.close()
     return code
 
 
-def _bodies(settings: Settings, gpus: Gpus, log: Log) -> Bodies:
+def _bodies(settings: Settings, gpus: Nvidia, log: Log) -> Bodies:
     from provisioner.agent.bodies import Bodies
     from provisioner.agent.metrics import Metrics
     from provisioner.agent.pods import Pods
 
     pods = Pods(settings.k3s, settings.k3s_token, log)
-    return Bodies(settings, gpus, Metrics(gpus, list_pods=pods.now))
+    return Bodies(settings, gpus, Metrics(gpus, log, list_pods=pods.now))
 
 
 def _settings(flags: Flags, log: Log) -> Settings:
@@ -165,7 +176,7 @@ def status(arguments: list[str]) -> int:
     if flags.switches.get("json"):
         print(json.dumps(state or {"schema": 1, "state": "absent", "running": False}))
     elif state is None:
-        print("no b9agent runs here")
+        print("no b9agent runs here; where its service failed, journalctl -u b9agent says why")
     else:
         running = "" if state["running"] else " (not running any more)"
         print(f"state           {state.get('state')} since {age(state['since'])}{running}")
@@ -174,6 +185,8 @@ def status(arguments: list[str]) -> int:
         print(f"last keepalive  {age(state.get('last_keepalive'))}")
         if state.get("last_error"):
             print(f"last error      {state['last_error']}")
+        for problem in state.get("problems", ()):
+            print(f"problem         {problem}")
     return 0 if ready else 1
 
 
@@ -192,7 +205,7 @@ def init(arguments: list[str]) -> int:
     values = _init_values(flags)
     resolve([Source("flags", values, Path.cwd())])
     path = configfile.user_file()
-    if path.exists() and not (flags.switches.get("y") or flags.switches.get("yes")):
+    if configfile.is_there(path) and not (flags.switches.get("y") or flags.switches.get("yes")):
         raise UsageError(f"{path} exists; -y replaces it")
     try:
         configfile.write(path, values)

@@ -34,7 +34,8 @@ def sources(flags: Flags, log: Log) -> list[Source]:
     found = [Source("flags", flags.values, Path.cwd()), from_environment(os.environ)]
     path = configfile.find(flags.values.get("config"))
     if path:
-        values = aside(lambda: dict(configfile.load(path, log).values))
+        values, odd = aside(lambda: [configfile.load(path, log).values, log.troubles])
+        log.troubles.update(odd)  # which the child has told already
         found.append(Source(str(path), values, path.parent))
     return found
 
@@ -71,7 +72,7 @@ def _set(flags: Flags, words: list[str]) -> int:
     if not words:
         raise UsageError("config set needs KEY=VALUE; KEY=- reads the value from standard input")
     path = configfile.find(flags.values.get("config")) or configfile.user_file()
-    values = dict(configfile.load(path, Log()).values) if path.exists() else {}
+    values = dict(configfile.load(path, Log()).values) if configfile.is_there(path) else {}
     for word in words:
         setting, value = _assignment(word)
         problems = check(setting, value) if value else []

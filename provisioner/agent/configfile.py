@@ -26,22 +26,36 @@ def find(named: str | None) -> Path | None:
     """The file to read: the named one, else the user's, else the system's, else none."""
     if named:
         return Path(named)
-    return next((path for path in (user_file(), SYSTEM_FILE) if path.exists()), None)
+    return next((path for path in (user_file(), SYSTEM_FILE) if is_there(path)), None)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, or something that this user may not even look at."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def load(path: Path, log: Log) -> Source:
-    """Read `path`; unknown keys are warned of, everything unusable is BadSettings."""
+    """Read `path`; unknown keys and a mode that shows tokens are warned of, everything unusable is
+    BadSettings."""
     values: dict[str, str] = {}
+    odd: list[str] = []
     known = {setting.path: setting.flag for setting in SETTINGS}
     for key, value in _flatten(_parse(path)):
         if key not in known:
-            log.warning(f"{path}: unknown key {key}{_suggestion(key, known)}")
+            odd.append(f"unknown key {key}{_suggestion(key, known)}")
         elif value is None:
             raise BadSettings([f"{path}: {key} must be a single value"])
         elif value not in _NULLS:
             values[known[key]] = value
     if any(setting.secret and setting.flag in values for setting in SETTINGS):
-        _warn_if_exposed(path, log)
+        odd += _exposure(path)
+    log.trouble(str(path), "; ".join(odd))
     return Source(str(path), values, path.parent)
 
 
@@ -87,13 +101,12 @@ def _suggestion(key: str, known: Mapping[str, str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _warn_if_exposed(path: Path, log: Log) -> None:
+def _exposure(path: Path) -> list[str]:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     if credentials and Path(credentials) in path.parents:
-        return  # systemd guards these by an access list, which shows as group bits
+        return []  # systemd guards these by an access list, which shows as group bits
     mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        log.warning(f"{path} holds tokens and others may read it (mode {mode:04o}): chmod 600")
+    return [f"others may read its tokens (mode {mode:04o}): chmod 600"] if mode & 0o077 else []
 
 
 def write(path: Path, values: Mapping[str, str]) -> None:

@@ -14,7 +14,6 @@ from provisioner.agent.settings import Settings
 
 if TYPE_CHECKING:
     from provisioner.agent.control.desk import Desk
-    from provisioner.agent.inference.backend import Backend
     from provisioner.agent.inference.manager import Manager
 
 Told = Callable[[], dict[str, Any]]
@@ -67,6 +66,7 @@ class Front:
 
     def _desk(self) -> Desk:
         from provisioner.agent.control.desk import Desk
+        from provisioner.agent.inference import backend_of
         from provisioner.agent.inference.manager import Manager
         from provisioner.agent.inference.servant import servant_for
 
@@ -87,17 +87,6 @@ class Front:
         if self._manager:
             self._manager.close()
         self._manager = None
-
-
-def backend_of(settings: Settings) -> Backend:
-    """The server of models that the settings name."""
-    if settings.backend == "vllm":
-        from provisioner.agent.inference.vllm import VLLM
-
-        return VLLM(settings.inference, settings.model)
-    from provisioner.agent.inference.ollama import Ollama
-
-    return Ollama(settings.inference)
 
 
 def _models(settings: Settings) -> tuple[object, ...]:

@@ -67,6 +67,8 @@ def judge(action: Action, response: Response) -> Verdict:
         return Verdict(Answer.TROUBLE, f"{action.value}: 200, but not an answer of a gateway")
     message = document.get("message")
     shown = one_line(message) if isinstance(message, str) else ""
+    if not shown and 300 <= response.status < 400:
+        shown = "sends elsewhere, which no gateway does"
     reason = f"{action.value}: HTTP {response.status}" + (f" {shown}" if shown else "")
     if response.status in (401, 403):
         return Verdict(Answer.REFUSED, reason)

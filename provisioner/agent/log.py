@@ -39,11 +39,13 @@ def one_line(text: str, limit: int = 300) -> str:
 class Log:
     """Writes lines; under systemd's journal with a priority, elsewhere with a time.
 
-    `hear(level, line)` is told of each, masked.
+    `hear(level, line)` is told of each, masked. `troubles` are what is amiss on this machine, by
+    what it is with.
     """
 
     def __init__(self, debug: bool = False, stream: TextIO | None = None) -> None:
         self.hear: Callable[[str, str], None] = lambda level, line: None
+        self.troubles: dict[str, str] = {}
         self._debug = debug
         self._stream = stream
         self._journal = stream is None and "JOURNAL_STREAM" in os.environ
@@ -64,6 +66,18 @@ class Log:
     def error(self, text: str) -> None:
         """Something that will not mend by itself."""
         self._write("error", text)
+
+    def trouble(self, what: str, problem: str) -> None:
+        """`problem` with `what`: told when it comes, kept until it has gone, which is empty."""
+        before = self.troubles.get(what, "")
+        if problem:
+            self.troubles[what] = mask(problem)
+        else:
+            self.troubles.pop(what, None)
+        if problem and not before:
+            self.warning(f"{what}: {problem}")
+        elif before and not problem:
+            self.info(f"{what}: well again")
 
     def _write(self, level: str, text: str) -> None:
         line = mask(text)

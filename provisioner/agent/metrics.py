@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from provisioner.agent.gpus import Gpus
-from provisioner.agent.http import Endpoint, HTTPProblem, exchange
+from provisioner.agent.devices.nvidia import Nvidia
+from provisioner.agent.inference.backend import Backend, BackendError
+from provisioner.agent.log import Log
 from provisioner.agent.machine import Machine, memory_kib
 from provisioner.agent.pods import Pod, counts
 
-_OLLAMA_DEADLINE = 2.0
-_MODELS_LIMIT = 1000  # bytes: a keepalive stays small however many models there are
+_MODELS_LIMIT = 900  # bytes: with them a keepalive is no more than 2 KiB on the wire
+_IMAGES = "images"  # where the gateway's workers keep the images that they were given
 
 
 class Metrics:
@@ -22,12 +23,13 @@ class Metrics:
 
     def __init__(
         self,
-        gpus: Gpus,
+        gpus: Nvidia,
+        log: Log,
         proc: Path = Path("/proc"),
         disk: Path = Path("/"),
         list_pods: Callable[[], list[Pod]] = list,
     ) -> None:
-        self._gpus = gpus
+        self._gpus, self._log = gpus, log
         self._list_pods = list_pods
         self._proc = proc
         self._disk = disk
@@ -47,7 +49,7 @@ class Metrics:
             "free_gpu_count": self._gpus.free(int(machine.gpu_count)),
             "worker_count": workers,
             "container_count": containers,
-            "cache_usage_pct": 0.0,
+            "cache_usage_pct": self._cache_percent(),
         }
 
     def _cpu_times(self) -> tuple[int, int]:
@@ -56,7 +58,8 @@ class Metrics:
             with (self._proc / "stat").open() as stream:
                 fields = [int(field) for field in stream.readline().split()[1:9]]
         except (OSError, ValueError):
-            return 0, 0
+            fields = []
+        self._log.trouble("CPU", "" if fields else "its use can't be read")
         idle = sum(fields[3:5])  # idle and waiting for input or output
         return sum(fields) - idle, sum(fields)
 
@@ -68,34 +71,43 @@ class Metrics:
 
     def _memory_percent(self) -> float:
         memory = memory_kib(self._proc)
+        self._log.trouble("memory", "" if memory else "its use can't be read")
         total = memory.get("MemTotal", 0)
         return _percent(total - memory.get("MemAvailable", total), total)
 
     def _disk_bytes(self) -> tuple[int, int]:
         try:
             disk = os.statvfs(self._disk)
-        except OSError:
+        except OSError as problem:
+            self._log.trouble("disk", f"its size can't be read: {problem.strerror}")
             return 0, 0
+        full = disk.f_bavail < disk.f_blocks // 100
+        self._log.trouble("disk", "less than 1 % of it is free" if full else "")
         return disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+
+    def _cache_percent(self) -> float:
+        """Of the disk that holds the cache of images, how much is in use."""
+        try:
+            disk = os.statvfs(self._disk / _IMAGES)
+        except OSError:
+            return 0.0  # nothing was ever run here
+        return _percent(disk.f_blocks - disk.f_bavail, disk.f_blocks)
 
 
 def _percent(part: int, whole: int) -> float:
     return round(min(100.0, max(0.0, 100.0 * part / whole)), 1) if whole > 0 else 0.0
 
 
-def inference(ollama: Endpoint) -> dict[str, Any] | None:
-    """The `inference` block of a keepalive, None where no Ollama answers."""
+def inference(backend: Backend) -> dict[str, Any] | None:
+    """The `inference` block of a keepalive, None where no server of models answers."""
     try:
-        response = exchange(ollama, "GET", "/api/tags", timeout=_OLLAMA_DEADLINE)
-        if response.status != 200:
-            return None
-        names = [str(model["name"]) for model in json.loads(response.body)["models"] or []]
-    except (HTTPProblem, ValueError, TypeError, KeyError, RecursionError):
+        names = backend.names()
+    except BackendError:
         return None
     return {
         "status": "running",
-        "ip": ollama.host,
-        "port": ollama.port,
+        "ip": backend.endpoint.host,
+        "port": backend.endpoint.port,
         "models": _fitting(names),
     }
 

@@ -36,7 +36,6 @@ class Pods:
 
     def __init__(self, endpoint: Endpoint, token: str, log: Log) -> None:
         self._endpoint, self._token, self._log = endpoint, token, log
-        self._failing = False
 
     def now(self) -> list[Pod]:
         """The pods now; none where the k3s does not tell, which is said once."""
@@ -52,11 +51,9 @@ class Pods:
             IndexError,
             RecursionError,
         ) as problem:
-            if not self._failing:
-                self._log.warning(f"the k3s does not tell of its pods: {one_line(str(problem))}")
-            self._failing = True
+            self._log.trouble("k3s", f"it does not tell of its pods: {one_line(str(problem))}")
             return []
-        self._failing = False
+        self._log.trouble("k3s", "")
         return found
 
     def _ask(self) -> list[Pod]:

@@ -17,7 +17,10 @@ _SIZE_LIMIT = 64 * 1024
 
 
 class Report(NamedTuple):
-    """How the agent fares. Holds no secrets: anyone on the machine may read it."""
+    """How the agent fares. Holds no secrets: anyone on the machine may read it.
+
+    `problems` are what is amiss here though the machine is kept alive.
+    """
 
     state: str
     machine_id: str
@@ -29,6 +32,7 @@ class Report(NamedTuple):
     last_error: str
     version: str
     pid: int
+    problems: list[str]
 
 
 class AlreadyRunning(Exception):
@@ -50,10 +54,12 @@ class Runtime:
         self._directory = directory
         self._log = log
         self._lock: TextIO | None = None
-        self._failing = False
 
     def acquire(self) -> None:
         """Become the machine's one agent until the process ends; raises AlreadyRunning."""
+        other = read_state([SYSTEM_DIRECTORY]) if self._directory != SYSTEM_DIRECTORY else None
+        if other and _is_agent(int(other["pid"])):  # one of another user's, with a lock of its own
+            raise AlreadyRunning(f"another b9agent runs here already: process {other['pid']}")
         self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         lock = (self._directory / "lock").open("w", encoding="ascii")
         try:
@@ -69,11 +75,9 @@ class Runtime:
         try:
             atomic_write(self._directory / "state.json", text + "\n", 0o644)
         except OSError as problem:
-            if not self._failing:
-                self._log.warning(f"cannot write the state file: {problem.strerror}")
-            self._failing = True
+            self._log.trouble("state file", f"cannot be written: {problem.strerror}")
         else:
-            self._failing = False
+            self._log.trouble("state file", "")
 
 
 def read_state(directories: list[Path]) -> dict[str, Any] | None:
@@ -88,6 +92,16 @@ def read_state(directories: list[Path]) -> dict[str, Any] | None:
         except (OSError, ValueError, TypeError, KeyError):
             continue
     return max(found, key=lambda state: (state["running"], state["since"]), default=None)
+
+
+def _is_agent(pid: int) -> bool:
+    """Whether there is such a process, and as far as can be seen it is an agent."""
+    try:
+        return b"agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _exists(pid: int) -> bool:

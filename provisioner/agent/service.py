@@ -55,6 +55,7 @@ class Service:
             log,
             tell,
             self._clock.monotonic,
+            settings.interval,
         )
         self._keeper = Keeper(
             Proven(Gateway(settings.gateway, settings.token), self._tunnel),
@@ -136,6 +137,7 @@ class Service:
             last_error=standing.last_error,
             version=VERSION,
             pid=os.getpid(),
+            problems=[f"{what}: {problem}" for what, problem in self._log.troubles.items()],
         )
 
     def _publish(self, standing: Standing) -> None:

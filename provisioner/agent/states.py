@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 
 FIRST_RETRY = 1.0
-REGISTER_RETRY_CAP = 60.0
+REGISTER_RETRY_CAP = 60.0  # or the interval, if that is shorter: after an outage it is ready in one
 KEEPALIVE_RETRY_CAP = 30.0  # several tries must fit into the 300 s after which a machine expires
 REFUSED_RETRY = 300.0
 DEFAULT_TTL = 300.0
@@ -108,7 +108,7 @@ def delay(
         # Three keepalives fit into a life, however short the gateway makes it.
         longest = max(FIRST_RETRY, min(interval, ttl / 3))
         return uniform(0.9 * longest, longest)
-    cap = REGISTER_RETRY_CAP
+    cap = max(FIRST_RETRY, min(REGISTER_RETRY_CAP, interval))
     if action is Action.KEEPALIVE:
         cap = max(FIRST_RETRY, min(KEEPALIVE_RETRY_CAP, ttl / 10))
     return uniform(FIRST_RETRY, min(cap, FIRST_RETRY * 2.0 ** min(failures, 16)))

@@ -18,7 +18,8 @@ from provisioner.agent.states import Action
 
 ASK = "restart-b9-tunnel"
 DEADLINE = 10.0  # seconds
-DEAD_AFTER = 120.0  # seconds without a proof, after which the tunnel is started anew
+DEAD_AFTER = 2.0  # keepalives' time without a proof, after which the tunnel is started anew
+DEAD_AFTER_LEAST = 30.0  # seconds: two keepalives that nobody answers
 ASK_AGAIN = 300.0
 
 
@@ -31,7 +32,7 @@ class Ways(NamedTuple):
 
 class Tunnel:
     """`through` leads over the tunnel and back to the k3s that is at `k3s`; None where no such way
-    is there. `asks` is where root is asked for a new start.
+    is there. `asks` is where root is asked for a new start. `interval` is the keepalives'.
 
     `tell` hears of kind `tunnel` when a direction dies or comes back. `monotonic` is in seconds.
     """
@@ -44,12 +45,14 @@ class Tunnel:
         log: Log,
         tell: Callable[..., None],
         monotonic: Callable[[], float],
+        interval: float,
     ) -> None:
         self._k3s, self._through = k3s, through
         self._asks, self._log, self._tell, self._now = asks, log, tell, monotonic
         self.ways = Ways(None, None)
         self._proven = [monotonic(), monotonic()]  # when each direction last was
         self._asked = -ASK_AGAIN
+        self._dead_after = max(DEAD_AFTER_LEAST, DEAD_AFTER * interval)
 
     def look(self, outward: bool | None) -> None:
         """Learn from a keepalive whether it was answered, and go the other way."""
@@ -60,7 +63,7 @@ class Tunnel:
                 self._proven[place] = now
         if self.ways != before:
             self._tell("tunnel", **self.ways._asdict())
-        dead = [now - proven >= DEAD_AFTER for proven in self._proven]
+        dead = [now - proven >= self._dead_after for proven in self._proven]
         if any(dead) and now - self._asked >= ASK_AGAIN:
             self._ask("outward" if dead[0] else "inward")
             self._asked = now
@@ -75,7 +78,7 @@ class Tunnel:
 
     def _ask(self, way: str) -> None:
         """Only root may start the unit anew, and does where it watches for this."""
-        said = f"the tunnel has carried nothing {way} for {DEAD_AFTER:.0f} s"
+        said = f"the tunnel has carried nothing {way} for {self._dead_after:.0f} s"
         if not self._asks.is_dir():
             self._log.warning(f"{said}; restart it")
             return

@@ -9,6 +9,7 @@ import re
 import stat
 import urllib.request
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,17 @@ Json = dict[str, Any]
 READY_SECONDS = 60.0
 AGENT_CONFIG = "/etc/b9agent/config.yaml"
 KEYS = "/etc/b9prov/authorized_keys"
+_TTL = "/run/systemd/system/reference-gateway.service.d/ttl.conf"
 MACHINES = "/var/lib/b9prov/machines.json"
 
 
-def ask(lab: Lab, path: str, method: str = "GET") -> Json:
+def ask(lab: Lab, path: str, method: str = "GET", body: Json | None = None) -> Json:
     """The reference gateway's answer to its administrator."""
     token = lab.admin_token_path.read_text().strip()
     url = f"http://{lab.gateway.address}:{API_PORT}{path}"
-    request = urllib.request.Request(
-        url, headers={"Authorization": f"Bearer {token}"}, method=method
-    )
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, headers, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=5) as answer:
         result: Json = json.load(answer)
@@ -48,6 +50,12 @@ def dial(lab: Lab, machine_id: str) -> Json:
     """How the gateway's last dial of a worker's k3s went, and the Job it made there."""
     found = ask(lab, "/reference/machines")["machines"]
     return next((each for each in found if each["machine_id"] == machine_id), {})
+
+
+def create_machine(lab: Lab) -> Json:
+    """A new machine as the gateway tells of it, its token with it."""
+    made: Json = ask(lab, "/api/v1/gateway/machines", "POST", {"poolName": lab.pool})["machine"]
+    return made
 
 
 def delete_machine(lab: Lab, machine_id: str) -> None:
@@ -114,6 +122,29 @@ def assert_one_of_each(lab: Lab, workers: Iterable[Host]) -> None:
     for worker in wanted.values():
         public = worker.path("/etc/b9prov/tunnel/id_ed25519.pub").read_text().split()[1]
         assert [reverse_address(worker) in line for line in lines if public in line] == [True]
+
+
+@contextmanager
+def short_lives(lab: Lab, seconds: float) -> Iterator[float]:
+    """Machines live for so long without a keepalive, not for 300 s; what a minute is then."""
+    command = "$(systemctl show -P ExecStart reference-gateway | sed 's/.*argv\\[\\]=//; s/ ;.*//')"
+    restart = "systemctl daemon-reload; systemctl restart reference-gateway"
+    made = (
+        f"mkdir -p {_TTL.rpartition('/')[0]}; "
+        f'printf "[Service]\\nExecStart=\\nExecStart=%s --ttl {seconds}\\n" "{command}" >{_TTL}'
+    )
+    _sh(lab.gateway, f"{made}; {restart}")
+    try:
+        lab.wait_gateway()
+        yield seconds / 5
+    finally:
+        _sh(lab.gateway, f"rm {_TTL}; {restart}")
+        lab.wait_gateway()
+
+
+def _sh(host: Host, script: str) -> None:
+    done = host.exec(["sh", "-euc", script])
+    assert done.returncode == 0, done.stderr
 
 
 # -- secrets

@@ -15,13 +15,13 @@ from looks import (
     k3s_answers,
     machine_id,
     machines,
+    short_lives,
     wait_ready,
 )
 
 from provisioner.lab import Host, Lab
 
 TTL_SECONDS = 2 * KEEPALIVE_SECONDS
-DROP_IN = "/run/systemd/system/reference-gateway.service.d/ttl.conf"
 
 
 def now() -> int:
@@ -101,15 +101,7 @@ def test_a_machine_that_was_deleted_registers_again(ready: Driver) -> None:
 def test_a_machine_that_expired_registers_again(ready: Driver) -> None:
     lab, worker = ready.lab, ready.lab.host("w1")
     name = machine_id(worker)
-    command = "$(systemctl show -P ExecStart reference-gateway | sed 's/.*argv\\[\\]=//; s/ ;.*//')"
-    sh(
-        lab.gateway,
-        f"mkdir -p {DROP_IN.rpartition('/')[0]}; "
-        f'printf "[Service]\\nExecStart=\\nExecStart=%s --ttl {TTL_SECONDS}\\n" "{command}" '
-        f">{DROP_IN}; systemctl daemon-reload; systemctl restart reference-gateway",
-    )
-    try:
-        lab.wait_gateway()
+    with short_lives(lab, TTL_SECONDS):
         assert_all_ready(lab, since=now())
         worker.cut_link()
         try:
@@ -118,12 +110,6 @@ def test_a_machine_that_expired_registers_again(ready: Driver) -> None:
         finally:
             worker.restore_link()
         wait_ready(lab, worker)
-    finally:
-        sh(
-            lab.gateway,
-            f"rm {DROP_IN}; systemctl daemon-reload; systemctl restart reference-gateway",
-        )
-        lab.wait_gateway()
     assert_all_ready(lab, since=now())
 
 

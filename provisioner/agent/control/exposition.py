@@ -75,6 +75,8 @@ def families(status: Mapping[str, Any], inference: Mapping[str, Any]) -> list[Fa
                 Sample(float(status["keepalives"]))),
         counter("b9agent_failures_total", "Requests that the gateway did not do.",
                 Sample(float(status["failures"]))),
+        gauge("b9agent_problems", "What is amiss on the machine, as `status` tells.",
+              Sample(float(len(status["problems"])))),
         one_of("b9agent_inference_state", "How the server of models fares.", "state",
                INFERENCE_STATES, str(inference["status"])),
         gauge("b9agent_inference_models", "Models on the disk.",

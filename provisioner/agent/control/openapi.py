@@ -47,7 +47,7 @@ SCHEMAS: Json = {
         since=NUMBER, last_keepalive={**NUMBER, "nullable": True}, last_error=TEXT,
         version=TEXT, pid=COUNT, started=NUMBER, keepalives=COUNT, failures=COUNT,
         metrics={"type": "object", "additionalProperties": NUMBER},
-        tunnel=_object(outward=MAYBE, inward=MAYBE),
+        tunnel=_object(outward=MAYBE, inward=MAYBE), problems=_list(TEXT),
     ),
     "Pull": _object(
         model=TEXT, status={"type": "string", "enum": ["pulling", "pulled", "failed"]},

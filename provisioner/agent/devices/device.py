@@ -25,6 +25,15 @@ class Device(NamedTuple):
     details: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
+class Told(NamedTuple):
+    """What there is by one way of asking, or in `problem` why it does not tell; `missing` where
+    there is no such way here."""
+
+    devices: list[Device]
+    problem: str = ""
+    missing: bool = False
+
+
 class Kind(Protocol):
     """One kind of accelerator."""
 

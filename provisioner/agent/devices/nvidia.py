@@ -1,47 +1,123 @@
-"""NVIDIA GPUs, by one `nvidia-smi -q -x`; without a working one by what the driver shows."""
+"""NVIDIA GPUs: what each is, and how many are idle. The one place that knows about them.
+
+What each is (`find`) is asked of NVML by nvidia-ml-py, where that is missing of `nvidia-smi`, and
+what neither tells is what the driver shows in /proc. How many are idle (`free`) is asked with every
+keepalive, and of `nvidia-smi` first: it is C over the same NVML, while a Python with nvidia-ml-py
+takes 0.2 s of CPU before it has asked anything (0.3 % of a core at one a minute; measured from the
+zipapp, which can keep no compiled form of it). Both are processes of their own with a deadline,
+since calls into a sick driver hang.
+
+The unit is the whole GPU, as in the `gpu_count` that the gateway is told: one on any of whose MIG
+slices something runs is not idle.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from provisioner.agent.devices.device import Device, numbered, text
 from provisioner.agent.devices.tool import Tool
+from provisioner.agent.log import Log
 
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
-_UNKNOWN = ("", "N/A", "[N/A]", "Not Supported", "[Not Supported]", "Unknown Error", "Disabled")
+SMI = "nvidia-smi"
 
 
 class Nvidia:
-    """The GPUs, their MIG slices, errors of their memory, and who works on them."""
+    """The GPUs of this machine. Where there is no sign of any, nothing is run."""
 
     name = "nvidia"
 
-    def __init__(self, root: Path, tool: Tool) -> None:
-        self._proc = root / "proc/driver/nvidia"
-        self._tool = tool
+    def __init__(self, root: Path, tool: Tool, log: Log | None = None) -> None:
+        self._root, self._proc = root, root / "proc/driver/nvidia"
+        self._tool, self._log = tool, log
+        self._present = 0
 
     def find(self) -> list[Device]:
-        shown = numbered(self._proc / "gpus", "*")
-        if not shown and not self._tool.has("nvidia-smi"):
+        """All of them, with their MIG slices, errors, processes."""
+        from provisioner.agent.devices import nvml, smi, xid  # only needed where there are GPUs
+
+        if not self._signs():
             return []
-        said = self._tool.ask("nvidia-smi", "-q", "-x")
-        problem = said.problem
-        if not problem:
-            try:
-                return _parsed(said.output)
-            except ValueError as error:
-                problem = f"nvidia-smi's answer can't be read: {error}"
+        told = nvml.ask(self._tool)
+        if told.missing:
+            told = smi.ask(self._tool)
+        found = told.devices or self._shown(told.problem or "its driver does not list it")
+        return xid.added(found, self._root)
+
+    def count(self) -> int:
+        """How many there are; 0 without a driver."""
+        self._present = len(self._gpus())
+        if not self._present and self._tool.has(SMI):
+            listing = self._smi("-L") or ""
+            self._present = sum(line.startswith("GPU ") for line in listing.splitlines())
+        elif not self._present:
+            self._present = len(self.find())
+        return self._present
+
+    def free(self, offered: int) -> int:
+        """Of `offered` GPUs those without a compute process; 0 while that can't be told."""
+        if not offered:
+            return 0
+        busy = self._busy()
+        if busy is None:
+            return 0
+        present = max(offered, self._present or self.count())
+        return max(0, min(offered, present - busy))
+
+    def _busy(self) -> int | None:
+        """How many have compute processes, None where nobody tells."""
+        if not self._tool.has(SMI):
+            return self._busy_by_nvml()
+        listing = self._smi("--query-compute-apps=gpu_uuid", "--format=csv,noheader")
+        lines = {line.strip() for line in (listing or "").splitlines()} - {""}
+        odd = next((line for line in lines if not line.startswith("GPU-")), "")
+        if odd:
+            self._note(f"{SMI} does not tell which are busy: {odd}")
+        return None if odd or listing is None else len(lines)
+
+    def _busy_by_nvml(self) -> int | None:
+        lists = [(each, each.details.get("processes")) for each in self.find()]
+        silent = [each for each, listed in lists if listed is None]
+        self._note(silent[0].problem or "NVML may not tell which are busy" if silent else "")
+        return None if silent or not lists else sum(bool(listed) for _, listed in lists)
+
+    def _smi(self, *arguments: str) -> str | None:
+        """What nvidia-smi says, None without a good answer in time."""
+        said = self._tool.ask(SMI, *arguments)
+        self._note(said.problem)
+        return None if said.problem else said.output
+
+    def _note(self, problem: str) -> None:
+        if self._log:
+            self._log.trouble("GPUs", problem)
+
+    def _signs(self) -> bool:
+        control = self._root / "dev/nvidiactl"
+        return bool(self._gpus()) or control.exists() or self._tool.has(SMI)
+
+    def _gpus(self) -> list[Path]:
+        return numbered(self._proc / "gpus", "*")
+
+    def _shown(self, problem: str) -> list[Device]:
+        """Those that the driver shows, though nobody can say more of them."""
         driver = _driver(text(self._proc / "version"))
         return [
             Device(
                 "nvidia", index, _model(path), driver=driver, problem=problem,
                 details={"pci": path.name},
             )
-            for index, path in enumerate(shown)
+            for index, path in enumerate(self._gpus())
         ]  # fmt: skip
+
+
+def memory_problem(failed: bool, pending: bool, uncorrected: int) -> str:
+    """What is wrong with a GPU's memory: rows or pages that can't be or wait to be put out of use,
+    and errors since boot that were not corrected. Empty where nothing is."""
+    if failed:
+        return "a row of its memory could not be remapped: have it replaced"
+    if pending:
+        return "pages of its memory wait to be retired: reset it, or reboot"
+    return f"{uncorrected} uncorrected errors of its memory since boot" if uncorrected else ""
 
 
 def _model(gpu: Path) -> str:
@@ -52,97 +128,3 @@ def _model(gpu: Path) -> str:
 def _driver(version: str) -> str:
     words = version.partition("Module")[2].split()
     return next((word for word in words if word[0].isdigit()), "")
-
-
-def _parsed(xml: str) -> list[Device]:
-    """Raises ValueError."""
-    from xml.etree import ElementTree  # only needed where there are GPUs
-
-    try:
-        log = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
-        raise ValueError(str(error)) from None
-    driver, cuda = _text(log, "driver_version"), _text(log, "cuda_version")
-    return [_device(index, gpu, driver, cuda) for index, gpu in enumerate(log.findall("gpu"))]
-
-
-def _device(index: int, gpu: Element, driver: str, cuda: str) -> Device:
-    uncorrected = _errors(gpu)
-    retired = _text(gpu, "retired_pages/pending_retirement", "remapped_rows/remapped_row_pending")
-    failed = _text(gpu, "remapped_rows/remapped_row_failure") == "Yes"
-    slices = [_slice(each) for each in gpu.findall("mig_devices/mig_device")]
-    processes = gpu.findall("processes/process_info")
-    details: dict[str, Any] = {
-        "uuid": _text(gpu, "uuid"),
-        "pci": gpu.get("id", ""),
-        "cuda": cuda,
-        "mig": _text(gpu, "mig_mode/current_mig") == "Enabled",
-        "slices": slices,
-        "ecc": _text(gpu, "ecc_mode/current_ecc") == "Enabled",
-        "uncorrected_errors": uncorrected,
-        "persistence": _text(gpu, "persistence_mode") == "Enabled",
-        "power_limit": _number(gpu, "gpu_power_readings/current_power_limit",
-                               "power_readings/enforced_power_limit"),
-        "processes": sum(_text(each, "type") in ("C", "M+C", "C+G") for each in processes),
-    }  # fmt: skip
-    problem = ""
-    if failed:
-        problem = "a row of its memory could not be remapped: have it replaced"
-    elif retired == "Yes":
-        problem = "pages of its memory wait to be retired: reset it, or reboot"
-    elif uncorrected:
-        problem = f"{uncorrected} uncorrected errors of its memory since boot"
-    total, free = (_number(gpu, f"fb_memory_usage/{name}") for name in ("total", "free"))
-    return Device(
-        "nvidia",
-        index,
-        _text(gpu, "product_name"),
-        None if total is None else int(total),
-        None if free is None else int(free),
-        driver,
-        _number(gpu, "temperature/gpu_temp"),
-        _number(gpu, "gpu_power_readings/power_draw", "gpu_power_readings/instant_power_draw",
-                "power_readings/power_draw"),
-        problem,
-        details,
-    )  # fmt: skip
-
-
-def _slice(mig: Element) -> dict[str, Any]:
-    total = _number(mig, "fb_memory_usage/total")
-    return {
-        "index": _text(mig, "index"),
-        "gpu_instance": _text(mig, "gpu_instance_id"),
-        "compute_instance": _text(mig, "compute_instance_id"),
-        "memory": None if total is None else int(total),
-    }
-
-
-def _errors(gpu: Element) -> int:
-    """Uncorrected errors of memory since boot, under the names of older and newer drivers."""
-    volatile = gpu.find("ecc_errors/volatile")
-    counts = [] if volatile is None else list(volatile.iter())
-    return sum(
-        int(each.text)
-        for each in counts
-        if each.text
-        and each.text.strip().isdigit()
-        and ("uncorrectable" in each.tag or each.tag == "double_bit_total")
-    )
-
-
-def _text(element: Element, *paths: str) -> str:
-    """The first text that says something."""
-    for path in paths:
-        found = (element.findtext(path) or "").strip()
-        if found and found not in _UNKNOWN:
-            return found
-    return ""
-
-
-def _number(element: Element, *paths: str) -> float | None:
-    """The number of `34 C`, `81559 MiB` or `71.20 W`."""
-    try:
-        return float(_text(element, *paths).split()[0])
-    except (IndexError, ValueError):
-        return None

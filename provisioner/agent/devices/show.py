@@ -33,6 +33,8 @@ def line(device: Device) -> str:
         f"MIG slices: {len(slices)}" if (slices := device.details.get("slices")) else "",
         "" if device.temperature is None else f"{device.temperature:g} °C",
         "" if device.power is None else f"{device.power:g} W",
+        f"processes: {len(processes)}" if (processes := device.details.get("processes")) else "",
+        f"Xids: {', '.join(map(str, xids))}" if (xids := device.details.get("xids")) else "",
         f"PROBLEM: {device.problem}" if device.problem else "",
     ]
     return ", ".join(part for part in parts if part)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
+
+from provisioner.agent.log import one_line
 
 if TYPE_CHECKING:
     import subprocess
@@ -11,10 +14,12 @@ DEADLINE = 5.0  # seconds
 
 
 class Said(NamedTuple):
-    """What a tool printed, or in `problem` why it said nothing of use."""
+    """What a tool printed, or in `problem` why it said nothing of use; `hung` where it had to be
+    given up."""
 
     output: str
     problem: str = ""
+    hung: bool = False
 
 
 class Tool:
@@ -25,20 +30,21 @@ class Tool:
 
     def has(self, name: str) -> bool:
         """Whether there is such a program."""
-        import shutil  # a machine without devices needs neither of these
+        return _which(name) is not None
 
-        return shutil.which(name) is not None
+    def ask(self, name: str, *arguments: str, called: str = "") -> Said:
+        """What the tool says, waiting for no longer than the deadline.
 
-    def ask(self, name: str, *arguments: str) -> Said:
-        """What the tool says, waiting for no longer than the deadline."""
-        import shutil
-        import subprocess
+        `called` is what people are told that it is, where it is not its path.
+        """
+        import subprocess  # a machine without devices does not need it
 
-        path = shutil.which(name)
+        path, shown = _which(name), called or name
         if path is None:
-            return Said("", f"{name} is not installed")
-        if not self._recovered(name):
-            return Said("", f"{name} still hangs")
+            return Said("", f"{shown} is not installed")
+        if not self._recovered(shown):
+            return Said("", f"{shown} still hangs", hung=True)
+        shown = called or path
         try:
             process = subprocess.Popen(
                 [path, *arguments],
@@ -47,17 +53,19 @@ class Tool:
                 stderr=subprocess.DEVNULL,
             )
         except OSError as problem:
-            return Said("", f"{path} can't be run: {problem.strerror}")
+            return Said("", f"{shown} can't be run: {problem.strerror}")
         try:
             output, _ = process.communicate(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
             process.kill()
             # Stuck in the driver it may outlive the signal: it is looked after at the next try.
-            self._stuck[name] = process
-            return Said("", f"{path} did not answer within {DEADLINE:g} s")
+            self._stuck[called or name] = process
+            return Said("", f"{shown} did not answer within {DEADLINE:g} s", hung=True)
+        text = output.decode(errors="replace")
         if process.returncode:
-            return Said("", f"{path} failed with {process.returncode}")
-        return Said(output.decode(errors="replace"))
+            why = f": {one_line(text, 100)}" if text.strip() else ""
+            return Said("", f"{shown} failed with {process.returncode}{why}")
+        return Said(text)
 
     def _recovered(self, name: str) -> bool:
         process = self._stuck.get(name)
@@ -69,3 +77,12 @@ class Tool:
             process.stdout.close()
         del self._stuck[name]
         return True
+
+
+def _which(name: str) -> str | None:
+    """Where the program is. Not `shutil.which`: a megabyte, on machines without devices too."""
+    for folder in os.get_exec_path():
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None

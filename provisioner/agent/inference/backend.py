@@ -12,6 +12,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, and the bytes so far and in all (0 when unknown)."""
 
 DEADLINE = 5.0  # seconds
+NAMES_DEADLINE = 2.0  # what waits for the names is a keepalive
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}", re.ASCII)
 
 
@@ -60,6 +61,10 @@ class Backend(Protocol):
 
     def models(self) -> list[Model]:
         """What it can serve. Raises BackendError."""
+        ...
+
+    def names(self) -> list[str]:
+        """The names alone, by one request with a short deadline. Raises BackendError."""
         ...
 
     def pull(self, model: str, insecure: bool, progress: Progress) -> None:

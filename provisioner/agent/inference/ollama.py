@@ -7,6 +7,8 @@ from typing import Any
 
 from provisioner.agent.http import Endpoint, HTTPProblem, lines
 from provisioner.agent.inference.backend import (
+    DEADLINE,
+    NAMES_DEADLINE,
     BackendError,
     Model,
     NotThere,
@@ -42,11 +44,15 @@ class Ollama:
 
     def models(self) -> list[Model]:
         """What is on its disk, and whether it is in memory. Raises BackendError."""
-        loaded = {str(each.get("name")) for each in self._list("/api/ps")}
+        loaded = {str(each["name"]) for each in self._list("/api/ps")}
         return [
-            Model(str(each.get("name")), _size(each), str(each.get("name")) in loaded)
+            Model(str(each["name"]), _size(each), str(each["name"]) in loaded)
             for each in self._list("/api/tags")
         ]
+
+    def names(self) -> list[str]:
+        """What is on its disk. Raises BackendError."""
+        return [str(each["name"]) for each in self._list("/api/tags", NAMES_DEADLINE)]
 
     def pull(self, model: str, insecure: bool, progress: Progress) -> None:
         """Fetch a model from its registry. Raises BackendError."""
@@ -75,14 +81,15 @@ class Ollama:
         if answer.status != 200:
             raise BackendError(_refusal(answer.status, answer.body))
 
-    def _list(self, path: str) -> list[dict[str, Any]]:
-        answer = ask(self.endpoint, "GET", path)
+    def _list(self, path: str, timeout: float = DEADLINE) -> list[dict[str, Any]]:
+        answer = ask(self.endpoint, "GET", path, timeout=timeout)
         if answer.status != 200:
             raise BackendError(_refusal(answer.status, answer.body))
-        found = _object(answer.body).get("models") or []
-        if not isinstance(found, list):
+        found = _object(answer.body).get("models", 0)
+        listed = [] if found is None else found
+        if not (isinstance(listed, list) and all(map(_is_named, listed))):
             raise BackendError("the answer is not Ollama's")
-        return [each for each in found if isinstance(each, dict)]
+        return listed
 
 
 def _object(text: bytes) -> dict[str, Any]:
@@ -93,6 +100,10 @@ def _object(text: bytes) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise BackendError("the answer is not Ollama's")
     return told
+
+
+def _is_named(each: Any) -> bool:
+    return isinstance(each, dict) and "name" in each
 
 
 def _refusal(status: int, body: bytes) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 from provisioner.agent.http import Endpoint
 from provisioner.agent.inference.backend import (
+    DEADLINE,
+    NAMES_DEADLINE,
     BackendError,
     Model,
     Progress,
@@ -46,12 +48,19 @@ class VLLM:
 
     def models(self) -> list[Model]:
         """Its model, and adapters of it. Raises BackendError."""
-        answer = ask(self.endpoint, "GET", "/v1/models")
+        return [Model(name, loaded=True) for name in self._listed(DEADLINE)]
+
+    def names(self) -> list[str]:
+        """Theirs. Raises BackendError."""
+        return self._listed(NAMES_DEADLINE)
+
+    def _listed(self, timeout: float) -> list[str]:
+        answer = ask(self.endpoint, "GET", "/v1/models", timeout=timeout)
         if answer.status != 200:
             raise BackendError(f"status {answer.status}")
         try:
             told: Any = json.loads(answer.body)
-            return [Model(str(each["id"]), loaded=True) for each in told["data"]]
+            return [str(each["id"]) for each in told["data"]]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise BackendError("the answer is not of OpenAI's API") from None
 

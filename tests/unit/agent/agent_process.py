@@ -26,6 +26,7 @@ class Agent:
         self.home = home
         self.state_file = home / "run" / "state.json"
         self.processes: list[subprocess.Popen[str]] = []
+        self.wrapper: list[str] = []
         self.environment = {
             "HOME": str(home),
             "PATH": os.environ["PATH"],
@@ -49,7 +50,7 @@ class Agent:
 
     def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-I", str(self.zipapp), *map(str, arguments)],
+            [*self.wrapper, sys.executable, "-I", str(self.zipapp), *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

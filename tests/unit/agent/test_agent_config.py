@@ -82,6 +82,21 @@ def test_what_makes_no_sense_changes_nothing(
     assert not file.exists()
 
 
+def test_what_may_not_be_looked_at_is_said(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in another user's home, which root's tests could look into."""
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "lstat", denied)
+    monkeypatch.setattr(Path, "open", denied)
+    for arguments in (["config", "validate"], ["config", "set", "pool=gpu"], ["--once"]):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == f"b9agent: cannot read {file}: Permission denied\n"
+
+
 def test_a_secret_on_the_command_line_is_warned_of(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,7 +37,7 @@ STATUS = {
     "state": "ready", "machine_id": "e13daa82", "pool": "gpu", "gateway": "127.0.0.1:1994",
     "hostname": "10.199.0.7", "since": 1.0, "last_keepalive": 2.5, "last_error": "",
     "version": "0.1", "pid": 7, "started": 0.5, "keepalives": 3, "failures": 1, "metrics": METRICS,
-    "tunnel": {"outward": True, "inward": None},
+    "tunnel": {"outward": True, "inward": None}, "problems": ["disk: full"],
 }  # fmt: skip
 
 

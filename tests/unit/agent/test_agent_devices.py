@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from provisioner.agent.cli import main
-from provisioner.agent.devices import Tool, find_devices, kinds
+from provisioner.agent.devices import Tool, find_devices, kinds, nvml
 from provisioner.agent.devices.apple import Apple
+from provisioner.agent.devices.device import Told
 from provisioner.agent.devices.show import line
 
 NVIDIA = """<?xml version="1.0" ?>
@@ -46,7 +47,9 @@ NVIDIA = """<?xml version="1.0" ?>
       <current_power_limit>700.00 W</current_power_limit>
     </gpu_power_readings>
     <processes>
-      <process_info><pid>17</pid><type>C</type></process_info>
+      <process_info>
+        <pid>17</pid><type>C</type><used_memory>1024 MiB</used_memory>
+      </process_info>
       <process_info><pid>18</pid><type>G</type></process_info>
     </processes>
   </gpu>
@@ -73,6 +76,7 @@ class Box:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.bin = root, root / "bin"
         self.bin.mkdir()
+        monkeypatch.setattr(nvml, "ask", lambda tool: Told([], "no NVML here", missing=True))
         monkeypatch.setenv("PATH", f"{self.bin}:/usr/bin:/bin")
 
     def write(self, files: dict[str, str]) -> None:
@@ -114,7 +118,8 @@ class TestNvidia:
         gpu = box.only()
         assert (gpu.kind, gpu.name, gpu.driver) == ("nvidia", "NVIDIA H100 80GB HBM3", "550.90.07")
         assert (gpu.memory, gpu.memory_free, gpu.temperature) == (81559, 80994, 34.0)
-        assert (gpu.power, gpu.problem, gpu.details["processes"]) == (71.2, "", 1)
+        assert (gpu.power, gpu.problem) == (71.2, "")
+        assert gpu.details["processes"] == [{"pid": 17, "memory": 1024}]
         assert (gpu.details["cuda"], gpu.details["mig"]) == ("12.4", False)
 
     def test_slices(self, box: Box) -> None:
@@ -122,7 +127,7 @@ class TestNvidia:
         gpu = box.only()
         assert (gpu.details["mig"], gpu.memory_free) == (True, None)
         [slice] = gpu.details["slices"]
-        assert (slice["gpu_instance"], slice["memory"]) == ("3", 9856)
+        assert (slice["gpu_instance"], slice["memory"]) == (3, 9856)
 
     @pytest.mark.parametrize(
         ("change", "problem"),
@@ -157,6 +162,21 @@ class TestNvidia:
         assert time.monotonic() - began < 3
         assert (found.name, found.driver) == ("NVIDIA A10", "550.90.07")
         assert problem in found.problem
+
+    @pytest.mark.parametrize("place", ["0000:0f:00", "00000000:0F:00.0", "0f:00"])
+    def test_what_the_kernel_was_told_of(self, box: Box, place: str) -> None:
+        box.nvidia_smi(NVIDIA.format(**WELL))
+        assert "xids" not in box.only().details  # only root may read that
+        log = "6,1,2,-;usb 1-1: new\n4,7,8,-;NVRM: Xid (PCI:0000:1f:00): 79, pid=1, fallen\n"
+        box.write({"dev/kmsg": log})
+        assert (box.only().details["xids"], box.only().problem) == ([], "")
+        log += f"4,9,9,-;NVRM: Xid (PCI:{place}): 31, pid=17, name=python, MMU Fault\n"
+        box.write({"dev/kmsg": log})
+        assert (box.only().details["xids"], box.only().problem) == ([31], "")
+        log += f"4,9,9,-;NVRM: Xid (PCI:{place}): 79, GPU has fallen off the bus.\n"
+        box.write({"dev/kmsg": log})
+        assert box.only().problem == "Xid 79 since boot: it has fallen off the bus; reset it"
+        assert "Xids: 31, 79" in line(box.only())
 
     def test_a_tool_that_hangs_is_not_started_again(
         self, box: Box, monkeypatch: pytest.MonkeyPatch
@@ -272,7 +292,8 @@ def test_a_line(box: Box) -> None:
     box.nvidia_smi(NVIDIA.format(**{**WELL, "mig": "Enabled", "slices": SLICE, "pending": "Yes"}))
     assert line(box.only()) == (
         "nvidia 0, NVIDIA H100 80GB HBM3, 81559 MiB (80994 free), driver 550.90.07, MIG slices: 1, "
-        "34 °C, 71.2 W, PROBLEM: pages of its memory wait to be retired: reset it, or reboot"
+        "34 °C, 71.2 W, processes: 1, "
+        "PROBLEM: pages of its memory wait to be retired: reset it, or reboot"
     )
 
 

@@ -78,6 +78,24 @@ def test_expiry_registers_again_at_once(gateway: ScriptedGateway, gone: Any) -> 
     assert run.published[-1].last_error == ""
 
 
+def test_a_machine_that_slept_registers_again_at_once(gateway: ScriptedGateway) -> None:
+    """It wakes in the middle of a wait, and the gateway has forgotten it."""
+    gateway.script.extend([REGISTERED, ALIVE, GONE])
+    run = Run(gateway.port, 5)
+    whole, leaps = run.clock.wait, iter([True])
+
+    def wait(seconds: float) -> bool:
+        leapt = seconds > 0 and next(leaps, False)
+        whole(0.1 if leapt else seconds)
+        return leapt
+
+    run.clock.wait = wait  # type: ignore[method-assign]
+    run.go()
+    assert gateway.paths[:5] == ["register", "keepalive", "keepalive", "register", "keepalive"]
+    assert run.clock.waits[:4] == [0, 0.1, 0, 0]
+    assert "the clock leapt ahead" in run.lines.getvalue()
+
+
 def test_gone_right_after_registering_backs_off(gateway: ScriptedGateway) -> None:
     gateway.script.extend([REGISTERED, GONE] * 20)
     run = Run(gateway.port, 40).go()

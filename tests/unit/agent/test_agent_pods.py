@@ -109,7 +109,7 @@ def test_what_it_can_t_make_out_is_said_once(
     K3sStandIn.status, K3sStandIn.answer = status, answer
     pods, told = asked(k3s)
     assert pods == []
-    assert told.count("does not tell of its pods") == 1 and said in told
+    assert told.count("it does not tell of its pods") == 1 and said in told
 
 
 def test_it_shows_the_token_to_its_own_k3s_only(k3s: Endpoint, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -20,6 +21,9 @@ from agent_scripted import (
     ScriptedGateway,
     serve,
 )
+
+from provisioner.agent import runtime
+from provisioner.agent.log import Log
 
 
 def test_ready_expired_and_ready_again(agent: Agent, gateway: ScriptedGateway) -> None:
@@ -154,6 +158,24 @@ def test_one_agent_per_machine(agent: Agent, gateway: ScriptedGateway) -> None:
     assert len(gateway.requests) == 2
 
 
+def test_an_agent_of_another_users_is_noticed(
+    agent: Agent, gateway: ScriptedGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.start("--config", agent.configure(gateway.port))
+    agent.wait_for_state("ready")
+    monkeypatch.setattr(runtime, "SYSTEM_DIRECTORY", agent.state_file.parent)
+    own = runtime.Runtime(tmp_path / "own", Log())
+    with pytest.raises(runtime.AlreadyRunning, match="another b9agent runs here already: process"):
+        own.acquire()
+    state = agent.state()
+    with subprocess.Popen(["sleep", "60"]) as other:  # it has the number of one that is no more
+        agent.processes[0].kill()
+        agent.processes[0].wait()
+        agent.state_file.write_text(json.dumps({**state, "pid": other.pid}))
+        own.acquire()
+        other.kill()
+
+
 def test_systemd_is_told(agent: Agent) -> None:
     """Ready while the gateway is away; watchdog; the state; the end."""
     path = agent.home / "notify"
@@ -259,6 +281,25 @@ def test_memory_threads_and_handles(agent: Agent, gateway: ScriptedGateway) -> N
     assert handles < 12
 
 
+def test_odd_settings_show_in_the_status(agent: Agent, gateway: ScriptedGateway) -> None:
+    path = agent.configure(gateway.port, keepalive_intervall=1)
+    path.chmod(0o644)
+    process = agent.start("--config", path)
+    (problem,) = agent.wait_for_state("ready")["problems"]
+    assert problem == (
+        f"{path}: unknown key keepalive_intervall; did you mean keepalive_interval?; "
+        "others may read its tokens (mode 0644): chmod 600"
+    )
+    assert f"problem         {path}: unknown key" in agent.finish("status")[1]
+    path.chmod(0o600)
+    agent.configure(gateway.port)
+    process.send_signal(signal.SIGHUP)
+    gateway.wait_for(4)
+    assert agent.wait_for_state("ready")["problems"] == []
+    _, err, _ = stop(process)
+    assert err.count("unknown key") == 1
+
+
 def test_settings_are_read_anew_on_sighup(agent: Agent, gateway: ScriptedGateway) -> None:
     path = agent.configure(gateway.port)
     process = agent.start("--config", path)
@@ -273,6 +314,8 @@ def test_settings_are_read_anew_on_sighup(agent: Agent, gateway: ScriptedGateway
     process.send_signal(signal.SIGHUP)
     gateway.wait_for(6)
     assert gateway.requests[4].body["pool_name"] == "other"
+    (problem,) = agent.wait_for_state("ready")["problems"]
+    assert problem.startswith("new settings: ") and "not YAML" in problem
     _, err, seconds = stop(process)
     assert (process.returncode, seconds < 2) == (0, True)
     assert "the settings were read anew" in err

@@ -64,12 +64,17 @@ def test_keepalive_only_after_a_registration() -> None:
 
 
 def wait(
-    pace: Pace, action: Action, failures: int = 0, ttl: float = 300, share: float = 1
+    pace: Pace,
+    action: Action,
+    failures: int = 0,
+    ttl: float = 300,
+    share: float = 1,
+    interval: float = 60,
 ) -> float:
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * share
 
-    return delay(pace, action, failures, 60, ttl, uniform)
+    return delay(pace, action, failures, interval, ttl, uniform)
 
 
 def test_waits() -> None:
@@ -84,6 +89,12 @@ def test_backoff_grows_to_its_cap() -> None:
     assert register == [2, 4, 8, 16, 32, 60, 60, 60]
     assert wait(Pace.RETRY, Action.KEEPALIVE, 10_000) == 30
     assert wait(Pace.RETRY, Action.REGISTER, 9, share=0) == 1
+
+
+def test_an_outage_is_over_within_one_interval() -> None:
+    for interval in (1, 5, 60):
+        assert wait(Pace.RETRY, Action.REGISTER, 10_000, interval=interval) == interval
+    assert wait(Pace.RETRY, Action.REGISTER, 10_000, interval=240) == 60
 
 
 def test_short_ttl_shortens_everything() -> None:

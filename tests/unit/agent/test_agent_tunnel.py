@@ -35,7 +35,7 @@ class Place:
 
     def __post_init__(self) -> None:
         log = Log(stream=self.said)
-        self.tunnel = Tunnel(K3S, self.through, self.asks, log, self.tell, lambda: self.now)
+        self.tunnel = Tunnel(K3S, self.through, self.asks, log, self.tell, lambda: self.now, 60)
 
     def tell(self, kind: str, **data: Any) -> None:
         assert kind == "tunnel"

@@ -62,8 +62,8 @@ def test_what_runs_on_hosts_needs_only_python() -> None:
     assert strangers("remote") == []
 
 
-def test_the_agent_needs_only_python_and_yaml() -> None:
-    assert strangers("agent", "yaml") == []
+def test_the_agent_needs_only_python_and_what_it_brings() -> None:
+    assert strangers("agent", "yaml", "pynvml") == []
 
 
 def test_the_inference_sdk_stands_alone() -> None:
