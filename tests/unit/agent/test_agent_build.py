@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 from provisioner.agent.build import build_zipapp
+from provisioner.agent.build_tui import MEMBER
 
 
 def test_reproducible(tmp_path: Path, zipapp: Path) -> None:
@@ -29,9 +30,9 @@ def test_contents(zipapp: Path) -> None:
         names = archive.namelist()
     assert names == sorted(names)
     assert {"__main__.py", "provisioner/agent/cli.py", "yaml/__init__.py"} <= set(names)
-    assert all(name.endswith((".py", "LICENSE")) for name in names)
-    assert "provisioner/agent/build.py" not in names
-    assert zipapp.stat().st_size < 6 << 20
+    assert all(name.endswith((".py", "LICENSE")) or name == MEMBER for name in names)
+    assert not {"provisioner/agent/build.py", "provisioner/agent/build_tui.py"} & set(names)
+    assert zipapp.stat().st_size < 2 << 20
     assert os.access(zipapp, os.X_OK)
 
 
