@@ -75,7 +75,7 @@ def _draw(endpoint: Endpoint, token: str, ended: Callable[[], str]) -> int:
     def way() -> Way:
         if ended():
             raise Trouble(ended())
-        return Way(Client(endpoint, token))
+        return Way(Client(endpoint, token), alive=lambda: not ended())
 
     app = AgentApp(way)
     app.run()

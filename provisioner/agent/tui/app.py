@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
+import traceback
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import work
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Footer
@@ -25,10 +29,11 @@ TICK = 1.0  # seconds; ages are drawn anew
 class MachineApp(App[None]):
     """What the screens of one agent and of many have in common. `watched` is the agent in view."""
 
-    CSS_PATH = "style.tcss"
+    CSS_PATH = Path(__file__).with_name("style.tcss")
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit"),
+        Binding("ctrl+c", "quit", show=False, priority=True),
         Binding("s", "start", "Start inference"),
         Binding("x", "stop", "Stop inference"),
     ]
@@ -49,7 +54,11 @@ class MachineApp(App[None]):
     def draw(self) -> None:
         """Draw what is known now."""
         if self.watched and (found := self.screen_stack[0].query(Machine)):
-            found.first().show(self.watched.sight, time.time())
+            found.first().show(self.watched.name, self.watched.sight, time.time())
+
+    def _fatal_error(self) -> None:
+        """Unlike Textual's own, without the values of variables: a token may be among them."""
+        self.panic(Text(traceback.format_exc()))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Enter on a pod."""
@@ -69,17 +78,20 @@ class MachineApp(App[None]):
         """Have it stopped."""
         self._ask("stopped", Client.stop_inference)
 
-    @work(thread=True)
     def _ask(self, told: str, what: Callable[[Client], Any]) -> None:
-        watch = self.watched
-        if watch is None:
-            return
+        """Ask for it in a thread that nobody has to wait for."""
+        if self.watched:
+            act = partial(self._asked, self.watched, told, what)
+            threading.Thread(target=act, daemon=True).start()
+
+    def _asked(self, watch: Watch, told: str, what: Callable[[Client], Any]) -> None:
+        tell = partial(self.call_later, self.notify, markup=False)
         try:
             watch.do(what)
         except Trouble as problem:
-            self.notify(views.clean(str(problem)), severity="error", markup=False)
+            tell(views.clean(str(problem)), severity="error")
         else:
-            self.notify(f"the server of models is to be {told}", markup=False)
+            tell(f"the server of models is to be {told}")
 
 
 class AgentApp(MachineApp):
@@ -89,7 +101,7 @@ class AgentApp(MachineApp):
 
     def __init__(self, open: Callable[[], Way]) -> None:
         super().__init__()
-        self.watched = Watch(open, self._see, self._hear)
+        self.watched = Watch("Beta9 agent", open, self._see, self._hear)
 
     def compose(self) -> ComposeResult:
         """The panes, and the keys."""

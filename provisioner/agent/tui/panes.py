@@ -39,9 +39,9 @@ def lines(rows: Iterable[Iterable[Fact]]) -> Text:
 class Head(Static):
     """How the machine stands at the gateway."""
 
-    def show(self, sight: Sight, now: float) -> None:
+    def show(self, name: str, sight: Sight, now: float) -> None:
         """Draw what was seen; over it, why no more is."""
-        self.border_title = views.title(sight.status) if sight.status else "Beta9 agent"
+        self.border_title = views.unmarked(views.title(name, sight.status))
         shown = lines(views.facts(sight.status, now)) if sight.status else Text()
         if error := sight.status.get("last_error"):
             shown.append(f"\n{views.clean(str(error))}", style=views.BUSY)
@@ -105,7 +105,7 @@ class Pods(Table):
         """Draw them, or why there are none to see."""
         self.fill(views.pod_rows(sight.pods))
         none = "" if sight.pods else "no jobs yet"
-        self.border_subtitle = views.clean(sight.pods_trouble or none).replace("[", "\\[")
+        self.border_subtitle = views.unmarked(sight.pods_trouble or none)
 
 
 class Inference(Static):
@@ -140,9 +140,9 @@ class Machine(Vertical):
         yield inference
         yield Log(classes="pane")
 
-    def show(self, sight: Sight, now: float) -> None:
+    def show(self, name: str, sight: Sight, now: float) -> None:
         """Draw what was seen last."""
-        self.query_one(Head).show(sight, now)
+        self.query_one(Head).show(name, sight, now)
         self.query_one(Pods).show(sight)
         self.query_one(Inference).show(sight)
 

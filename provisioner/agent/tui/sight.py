@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from provisioner.agent.tui.client import Client, Event, Trouble
 
 Json = dict[str, Any]
-PERIOD = 2.0  # seconds between two looks
+PERIOD, CALM_PERIOD = 2.0, 10.0  # seconds between two looks; where nobody looks at the details
 KEPT = 300  # events
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # before it is tried again
 
@@ -29,26 +29,29 @@ class Sight(NamedTuple):
 
 
 class Way(NamedTuple):
-    """A client, and how to leave what it goes through."""
+    """A client, how to leave what it goes through, and whether that still carries."""
 
     client: Client
     close: Callable[[], None] = lambda: None
+    alive: Callable[[], bool] = lambda: True
 
 
 class Watch:
-    """One agent that is watched. `open` makes the way to it, and raises Trouble.
+    """One agent that is watched, under a name for people.
 
-    `tell(sight)` and `hear(event)` are called in its threads. The pods and the events are asked
+    `open` makes the way to it, and raises Trouble. `tell(sight)` and `hear(event)` are called in its threads. The pods and the events are asked
     for only while `detailed`.
     """
 
     def __init__(
         self,
+        name: str,
         open: Callable[[], Way],
         tell: Callable[[Sight], None],
         hear: Callable[[Event], None],
         detailed: bool = True,
     ) -> None:
+        self.name = name
         self._open, self._tell, self._hear = open, tell, hear
         self._detailed = threading.Event()
         self._ended = threading.Event()
@@ -92,11 +95,12 @@ class Watch:
             try:
                 self._look()
                 pause = FIRST_PAUSE
-                self._hurry.wait(PERIOD)
+                self._hurry.wait(PERIOD if self._detailed.is_set() else CALM_PERIOD)
                 self._hurry.clear()
             except Trouble as problem:
-                self._see(self.sight._replace(trouble=str(problem), reached=self._way is not None))
-                self._leave()
+                if self._way and not self._way.alive():
+                    self._leave()
+                self._see(self.sight._replace(trouble=str(problem), reached=bool(self._way)))
                 self._ended.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
         self._leave()

@@ -39,6 +39,11 @@ def clean(text: str) -> str:
     return "".join(each for each in text if each.isprintable() or each == "\n")
 
 
+def unmarked(text: str) -> str:
+    """`text` for where Textual reads markup."""
+    return clean(text).replace("[", "\\[")
+
+
 def facts(status: Json, now: float) -> list[list[Fact]]:
     """The lines of the head, each of names and values."""
     metrics = status.get("metrics") or {}
@@ -60,9 +65,10 @@ def facts(status: Json, now: float) -> list[list[Fact]]:
     ]
 
 
-def title(status: Json) -> str:
+def title(name: str, status: Json) -> str:
     """Which agent it is."""
-    return clean(f"Beta9 agent {status.get('machine_id', '')}  {status.get('hostname', '')}")
+    known = [str(status[key]) for key in ("machine_id", "hostname") if status.get(key)]
+    return " · ".join([name, *known])
 
 
 def gpus(status: Json) -> Cell:
@@ -137,8 +143,10 @@ def event_line(kind: str, data: Json) -> Cell:
     if kind == "log":
         level = str(data.get("level", ""))
         return Cell(f"{moment} {clean(str(data.get('text')))}", _LEVELS.get(level, PLAIN))
-    said = {key: value for key, value in data.items() if key != "at" and value not in ("", None)}
-    told = " ".join(f"{key}={value}" for key, value in said.items())
+    if kind == "tunnel":
+        return Cell(f"{moment} tunnel: {tunnel({'tunnel': data}).text}", DIM)
+    said = [str(value) for key, value in data.items() if key != "at" and value not in ("", None)]
+    told = " ".join(said)
     return Cell(clean(f"{moment} {kind}: {told}"), DIM)
 
 

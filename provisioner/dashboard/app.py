@@ -1,0 +1,112 @@
+"""The dashboard: a table of workers, and all that is told of the chosen one."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import DataTable, Footer
+
+from provisioner.agent.tui.app import MachineApp
+from provisioner.agent.tui.client import Event
+from provisioner.agent.tui.panes import Machine, Pods, Table
+from provisioner.agent.tui.sight import Sight, Watch
+from provisioner.dashboard import rows
+from provisioner.dashboard.reach import Reach
+from provisioner.inventory import Host
+
+
+class Fleet(Table):
+    """The workers."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "Its pods")]
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(rows.COLUMNS, **more)
+
+
+class Dashboard(MachineApp):
+    """Watches hosts, each in threads of its own."""
+
+    TITLE = "b9prov dashboard"
+
+    def __init__(self, hosts: list[Host], reach: Reach) -> None:
+        super().__init__()
+        self._watches = {
+            host.name: Watch(
+                host.name,
+                partial(reach.way, host),
+                partial(self._see, host.name),
+                partial(self._hear, host.name),
+                detailed=False,
+            )
+            for host in hosts
+        }
+
+    def compose(self) -> ComposeResult:
+        """The table over the panes, and the keys."""
+        fleet = Fleet(classes="pane")
+        fleet.border_title = f"{len(self._watches)} workers"
+        yield fleet
+        yield Machine()
+        yield Footer(show_command_palette=False)
+
+    def begin(self) -> None:
+        """Begin to watch all of them."""
+        self.draw()
+        self.query_one(Fleet).focus()
+        for watch in self._watches.values():
+            watch.start()
+
+    def on_unmount(self) -> None:
+        """Look no more."""
+        for watch in self._watches.values():
+            watch.close()
+
+    def draw(self) -> None:
+        """Draw what is known now, of all and of the chosen one."""
+        now = time.time()
+        found = self.screen_stack[0].query(Fleet)
+        if found:
+            seen = [(name, rows.row(name, w.sight, now)) for name, w in self._watches.items()]
+            found.first().fill(seen)
+        super().draw()
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        """The cursor is on another worker."""
+        name = event.row_key.value
+        if not isinstance(event.data_table, Fleet) or name is None:
+            return
+        watch = self._watches[name]
+        if watch is self.watched:
+            return
+        if self.watched:
+            self.watched.detail(False)
+        self.watched = watch
+        watch.detail(True)
+        machine = self.query_one(Machine)
+        machine.clear()
+        for each in list(watch.events):
+            machine.add(each)
+        self.draw()
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        """Enter on a worker goes to its pods."""
+        if isinstance(event.data_table, Fleet):
+            self.query_one(Pods).focus()
+        else:
+            super().on_data_table_row_selected(event)
+
+    def _see(self, name: str, sight: Sight) -> None:
+        if self._watches.get(name) is self.watched:
+            self.call_later(self.draw)
+
+    def _hear(self, name: str, event: Event) -> None:
+        self.call_later(self._add, name, event)
+
+    def _add(self, name: str, event: Event) -> None:
+        if self._watches[name] is self.watched:
+            self.screen_stack[0].query_one(Machine).add(event)
