@@ -39,8 +39,8 @@ class Way(NamedTuple):
 class Watch:
     """One agent that is watched, under a name for people.
 
-    `open` makes the way to it, and raises Trouble. `tell(sight)` and `hear(event)` are called in its threads. The pods and the events are asked
-    for only while `detailed`.
+    `open` makes the way to it, and raises Trouble. `tell(sight)` and `hear(event)` are called in
+    its threads. The pods and the events are asked for only while `detailed`.
     """
 
     def __init__(
