@@ -6,6 +6,7 @@ import time
 from functools import partial
 from typing import Any, ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Footer
@@ -69,36 +70,31 @@ class Dashboard(MachineApp):
     def draw(self) -> None:
         """Draw what is known now, of all and of the chosen one."""
         now = time.time()
-        found = self.screen_stack[0].query(Fleet)
-        if found:
-            seen = [(name, rows.row(name, w.sight, now)) for name, w in self._watches.items()]
-            found.first().fill(seen)
+        seen = [(name, rows.row(name, w.sight, now)) for name, w in self._watches.items()]
+        for fleet in self.screen_stack[0].query(Fleet) if self.screen_stack else ():
+            fleet.fill(seen)
         super().draw()
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+    @on(DataTable.RowHighlighted, "Fleet")
+    def choose(self, event: DataTable.RowHighlighted) -> None:
         """The cursor is on another worker."""
-        name = event.row_key.value
-        if not isinstance(event.data_table, Fleet) or name is None:
-            return
-        watch = self._watches[name]
-        if watch is self.watched:
+        watch = self._watches.get(event.row_key.value or "")
+        if watch is None or watch is self.watched:
             return
         if self.watched:
             self.watched.detail(False)
         self.watched = watch
         watch.detail(True)
-        machine = self.query_one(Machine)
-        machine.clear()
-        for each in list(watch.events):
-            machine.add(each)
+        for machine in self.machines():
+            machine.clear()
+            for each in list(watch.events):
+                machine.add(each)
         self.draw()
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        """Enter on a worker goes to its pods."""
-        if isinstance(event.data_table, Fleet):
-            self.query_one(Pods).focus()
-        else:
-            super().on_data_table_row_selected(event)
+    @on(DataTable.RowSelected, "Fleet")
+    def go_to_pods(self) -> None:
+        """Enter on a worker."""
+        self.query_one(Pods).focus()
 
     def _see(self, name: str, sight: Sight) -> None:
         if self._watches.get(name) is self.watched:
@@ -109,4 +105,5 @@ class Dashboard(MachineApp):
 
     def _add(self, name: str, event: Event) -> None:
         if self._watches[name] is self.watched:
-            self.screen_stack[0].query_one(Machine).add(event)
+            for machine in self.machines():
+                machine.add(event)

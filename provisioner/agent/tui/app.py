@@ -7,12 +7,13 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
+from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Footer
@@ -53,17 +54,23 @@ class MachineApp(App[None]):
 
     def draw(self) -> None:
         """Draw what is known now."""
-        if self.watched and (found := self.screen_stack[0].query(Machine)):
-            found.first().show(self.watched.name, self.watched.sight, time.time())
+        if self.watched:
+            for machine in self.machines():
+                machine.show(self.watched.name, self.watched.sight, time.time())
+
+    def machines(self) -> Iterable[Machine]:
+        """The one machine in view, whatever screen is over it; none when all is taken down."""
+        return self.screen_stack[0].query(Machine) if self.screen_stack else ()
 
     def _fatal_error(self) -> None:
         """Unlike Textual's own, without the values of variables: a token may be among them."""
         self.panic(Text(traceback.format_exc()))
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+    @on(DataTable.RowSelected, "Pods")
+    def open_log(self, event: DataTable.RowSelected) -> None:
         """Enter on a pod."""
         watch, name = self.watched, event.row_key.value
-        if isinstance(event.data_table, Pods) and watch and name:
+        if watch and name:
             self.push_screen(PodLog(name, lambda: watch.do(lambda client: client.pod_log(name))))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -126,4 +133,5 @@ class AgentApp(MachineApp):
         self.call_later(self._add, event)
 
     def _add(self, event: Event) -> None:
-        self.screen_stack[0].query_one(Machine).add(event)
+        for machine in self.machines():
+            machine.add(event)

@@ -65,8 +65,9 @@ class Table(DataTable[Text]):
 
     def fill(self, rows: list[tuple[str, views.Row]]) -> None:
         """Show these rows and no others."""
-        keys = [key for key, _ in rows]
-        if [key.value for key in self.rows] != keys:
+        if not self.columns:  # not mounted yet
+            return
+        if [key.value for key in self.rows] != [key for key, _ in rows]:
             self._refill(rows)
             return
         for key, cells in rows:
@@ -141,15 +142,18 @@ class Machine(Vertical):
         yield Log(classes="pane")
 
     def show(self, name: str, sight: Sight, now: float) -> None:
-        """Draw what was seen last."""
-        self.query_one(Head).show(name, sight, now)
-        self.query_one(Pods).show(sight)
-        self.query_one(Inference).show(sight)
+        """Draw what was seen last, on those panes that are there: first and last they are not."""
+        for head in self.query(Head):
+            head.show(name, sight, now)
+        for pane in (*self.query(Pods), *self.query(Inference)):
+            pane.show(sight)
 
     def add(self, event: Event) -> None:
         """Something happened there."""
-        self.query_one(Log).add(event)
+        for log in self.query(Log):
+            log.add(event)
 
     def clear(self) -> None:
         """Another machine's turn."""
-        self.query_one(Log).clear()
+        for log in self.query(Log):
+            log.clear()
