@@ -21,7 +21,9 @@ from pathlib import Path
 
 import provisioner.agent
 
-ROOTS = Path("/run/b9agent-tui")
+NAME = "b9agent-tui"
+ROOTS = Path("/run", NAME)
+_INSTEAD = "use `b9agent status`, or `b9agent run` for the agent itself"
 
 
 class Unusable(Exception):
@@ -38,45 +40,29 @@ def importable() -> Iterator[None]:
     if packed is None:  # a checkout, whose libraries are installed beside it
         yield
         return
-    home = _home()
     try:
-        _use(_unpacked(packed, home or Path(tempfile.gettempdir()), bool(home)))
-        yield
-    finally:
-        if not home and _temporary:
-            shutil.rmtree(_temporary.pop(), ignore_errors=True)
-
-
-_temporary: list[Path] = []
-
-
-def _use(folder: Path) -> None:
+        home = _home()
+        folder = _kept(packed, home) if home else _unpacked(packed, Path(tempfile.gettempdir()))
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise Unusable(f"no terminal UI: it can't be unpacked: {reason}; {_INSTEAD}") from None
     sys.path.insert(0, str(folder))
     provisioner.agent.__path__.append(str(folder / "provisioner_agent"))
+    try:
+        yield
+    finally:
+        if not home:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _unpacked(packed: bytes, home: Path, kept: bool) -> Path:
-    """The folder with the archive's files."""
+def _kept(packed: bytes, home: Path) -> Path:
+    """The folder with the archive's files that an earlier start left in `home`, or a new one."""
     folder = home / hashlib.sha256(packed).hexdigest()[:16]
-    if kept and folder.is_dir():
+    if folder.is_dir():
         return folder
-    import bz2  # where the archive was unpacked before, it is not needed
-
-    draft = Path(tempfile.mkdtemp(prefix=".b9agent-tui-", dir=home))
-    with zipfile.ZipFile(io.BytesIO(bz2.decompress(packed))) as archive:
-        wanted = archive.read("PYTHON").decode()
-        if sys.version_info < tuple(map(int, wanted.split("."))):
-            shutil.rmtree(draft, ignore_errors=True)
-            raise Unusable(
-                f"the terminal UI needs Python {wanted}, and this is "
-                f"{sys.version_info[0]}.{sys.version_info[1]}: use b9agent status"
-            )
-        archive.extractall(draft)
-    if not kept:
-        _temporary.append(draft)
-        return draft
+    draft = _unpacked(packed, home)
     for old in home.iterdir():
-        if old != draft and not old.name.startswith("."):
+        if not old.name.startswith("."):
             shutil.rmtree(old, ignore_errors=True)
     try:
         draft.rename(folder)
@@ -85,18 +71,46 @@ def _unpacked(packed: bytes, home: Path, kept: bool) -> Path:
     return folder
 
 
+def _unpacked(packed: bytes, place: Path) -> Path:
+    """A new folder in `place`, of this user alone, with the archive's files."""
+    import bz2  # not where they were unpacked before
+
+    with zipfile.ZipFile(io.BytesIO(bz2.decompress(packed))) as archive:
+        _check_python(archive.read("PYTHON").decode())
+        folder = Path(tempfile.mkdtemp(prefix=".b9agent-tui-", dir=place))
+        try:
+            archive.extractall(folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return folder
+
+
+def _check_python(wanted: str) -> None:
+    if sys.version_info < tuple(map(int, wanted.split("."))):
+        own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        raise Unusable(f"the terminal UI needs Python {wanted}, and this is {own}: {_INSTEAD}")
+
+
 def _home() -> Path | None:
     """A folder that only this user can write to, and that is gone with the next boot."""
-    if os.geteuid() == 0:
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    if given and _is_own(Path(given), 0o022):
+        home = Path(given, NAME)
+    elif os.geteuid() == 0:
         home = ROOTS
-    elif os.environ.get("XDG_RUNTIME_DIR"):
-        home = Path(os.environ["XDG_RUNTIME_DIR"]) / "b9agent-tui"
     else:
         return None
+    with contextlib.suppress(OSError):
+        home.mkdir(mode=0o700)
+    return home if _is_own(home, 0o077) else None
+
+
+def _is_own(folder: Path, forbidden: int) -> bool:
+    """Whether it is this user's, without the `forbidden` rights of others."""
     try:
-        home.mkdir(mode=0o700, exist_ok=True)
-        found = home.lstat()
+        found = folder.lstat()
     except OSError:
-        return None
-    ours = found.st_uid == os.geteuid() and stat.S_ISDIR(found.st_mode)
-    return home if ours and not found.st_mode & 0o077 else None
+        return False
+    mine = found.st_uid == os.geteuid() and stat.S_ISDIR(found.st_mode)
+    return mine and not found.st_mode & forbidden

@@ -87,6 +87,10 @@ class _Handler(BaseHTTPRequestHandler):
             kind, data = event
             self.wfile.write(f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode())
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # who asked has gone
+            super().handle()
+
     def log_message(self, *_: Any) -> None:
         pass
 

@@ -32,10 +32,10 @@ Drive = Callable[[Pilot[None]], Awaitable[None]]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (sight, podlog):
-        monkeypatch.setattr(module, "PERIOD", 0.05)
-    monkeypatch.setattr(sight, "CALM_PERIOD", 0.05)
-    monkeypatch.setattr(sight, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(tui, "TICK", 0.1)
+        monkeypatch.setattr(module, "PERIOD", 0.4)
+    monkeypatch.setattr(sight, "CALM_PERIOD", 0.4)
+    monkeypatch.setattr(sight, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(tui, "TICK", 0.4)
 
 
 def driven(app: App[None], size: tuple[int, int], drive: Drive) -> App[None]:
