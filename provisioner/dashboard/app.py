@@ -50,7 +50,8 @@ class Dashboard(MachineApp):
     def compose(self) -> ComposeResult:
         """The table over the panes, and the keys."""
         fleet = Fleet(classes="pane")
-        fleet.border_title = f"{len(self._watches)} workers"
+        count = len(self._watches)
+        fleet.border_title = f"{count} worker{'s' if count > 1 else ''}"
         yield fleet
         yield Machine()
         yield Footer(show_command_palette=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from agent_process import TOKEN, Agent, free_port
 from agent_scripted import ScriptedGateway
-from agent_terminal import PATIENCE, Terminal
+from terminal_process import PATIENCE, Terminal
 
 from provisioner.agent import unpack
 
