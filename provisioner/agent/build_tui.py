@@ -13,8 +13,9 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+File = tuple[str, bytes]  # where it goes, and what is in it
 MEMBER = "provisioner/agent/tui.zip.bz2"
 LIBRARIES = ("textual", "rich", "pygments", "typing_extensions")
 # Beside what only other systems, authors of widgets and readers of other languages need.
@@ -24,7 +25,7 @@ _LEFT_OUT = re.compile(
     r"|pygments/styles/(?!(__init__|_mapping|default)\.py)"
     r"|pygments/formatters/(?!(__init__|_mapping)\.py)"
 )
-_LICENCE = re.compile(r"(.*/)?(licen[cs]e|copying|authors)[^/]*", re.IGNORECASE)
+_LICENCE = re.compile(r"(licen[cs]e|copying|authors).*", re.IGNORECASE)
 # Textual imports one function of it, for downloads, which the agent's UI has none of; platformdirs
 # itself wants a Python newer than many hosts have.
 _NO_PLATFORMDIRS = b'''\
@@ -67,24 +68,26 @@ def _pack() -> bytes:
     return bz2.compress(data.getvalue(), 9)
 
 
-def _contents() -> Iterator[tuple[str, bytes]]:
+def _contents() -> Iterator[File]:
     yield "PYTHON", _oldest_python().encode()
     yield "platformdirs.py", _NO_PLATFORMDIRS
     for file in _own():
         yield f"provisioner_agent/tui/{file.name}", file.read_bytes()
     for library in LIBRARIES:
-        for place in importlib.metadata.files(library) or ():
-            name = _name_of(library, place)
-            if name:
-                yield name, place.locate().read_bytes()  # type: ignore[attr-defined, unused-ignore]
+        yield from _library(importlib.metadata.distribution(library), library)
 
 
-def _name_of(library: str, place: PurePosixPath) -> str:
-    """Where a library's file goes; nothing where it stays behind."""
-    name = str(place)
-    if ".dist-info/" in name:
-        return f"LICENSES/{library}-{place.name}" if _LICENCE.fullmatch(name) else ""
-    return name if name.endswith(".py") and not _LEFT_OUT.match(name) else ""
+def _library(distribution: importlib.metadata.Distribution, name: str) -> Iterator[File]:
+    """A library's Python files, without those that stay behind, and its licences."""
+    top = Path(str(distribution.locate_file("")))
+    module = top / f"{name}.py"
+    for file in [module] if module.exists() else (top / name).rglob("*.py"):
+        place = file.relative_to(top).as_posix()
+        if not _LEFT_OUT.match(place):
+            yield place, file.read_bytes()
+    for listed in distribution.files or ():
+        if ".dist-info/" in str(listed) and _LICENCE.fullmatch(listed.name):
+            yield f"LICENSES/{name}-{listed.name}", listed.read_binary()
 
 
 def _own() -> list[Path]:
@@ -103,7 +106,8 @@ def _key() -> str:
     """Changes with what is packed: with the libraries' own lists of hashes, and with our files."""
     digest = hashlib.sha256()
     for library in LIBRARIES:
-        digest.update((importlib.metadata.distribution(library).read_text("RECORD") or "").encode())
+        installed = importlib.metadata.distribution(library)
+        digest.update(f"{installed.version} {installed.read_text('RECORD')}".encode())
     for file in sorted([*_own(), Path(__file__)]):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
