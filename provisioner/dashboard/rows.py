@@ -15,7 +15,7 @@ def row(name: str, sight: Sight, now: float) -> Row:
     """The cells of COLUMNS; of a worker that is out of reach, as they last were."""
     status, inference = sight.status, sight.inference
     metrics = status.get("metrics") or {}
-    why = sight.trouble or str(status.get("last_error") or "")
+    why = sight.trouble or "; ".join(views.problems(status))
     return (
         Cell(name, "bold"),
         _ssh(sight),

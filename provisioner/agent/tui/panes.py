@@ -43,8 +43,8 @@ class Head(Static):
         """Draw what was seen; over it, why no more is."""
         self.border_title = views.unmarked(views.title(name, sight.status))
         shown = lines(views.facts(sight.status, now)) if sight.status else Text()
-        if error := sight.status.get("last_error"):
-            shown.append(f"\n{views.clean(str(error))}", style=views.BUSY)
+        for problem in views.problems(sight.status):
+            shown.append(f"\n{problem}", style=views.BUSY)
         if sight.trouble:
             shown.append("\n" if shown else "")
             shown.append(views.clean(sight.trouble), style=views.BAD)

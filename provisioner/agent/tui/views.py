@@ -65,6 +65,12 @@ def facts(status: Json, now: float) -> list[list[Fact]]:
     ]
 
 
+def problems(status: Json) -> list[str]:
+    """What is wrong, as the agent knows it: with the gateway, then with the rest."""
+    known = [status.get("last_error"), *(status.get("problems") or ())]
+    return [clean(str(each)) for each in known if each]
+
+
 def title(name: str, status: Json) -> str:
     """Which agent it is."""
     known = [str(status[key]) for key in ("machine_id", "hostname") if status.get(key)]

@@ -148,10 +148,12 @@ def test_the_server_of_models_is_started_and_stopped(agent: ScriptedAgent) -> No
 
 
 def test_trouble_is_in_view_over_what_was_last_seen(agent: ScriptedAgent) -> None:
+    agent.answers["/status"][1].update(last_error="no [route]", problems=["disk: full"])
+
     async def drive(pilot: Pilot[None]) -> None:
-        await until(pilot, "READY")
+        await until(pilot, "READY", "no [route]", "disk: full")
         agent.answers["/status"] = (500, {"error": "an [error] of the agent's"})
-        await until(pilot, "READY", "an [error] of the agent's")
+        await until(pilot, "READY", "disk: full", "an [error] of the agent's")
 
     driven(agent_app(agent), (100, 30), drive)
 

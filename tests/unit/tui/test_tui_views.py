@@ -132,8 +132,10 @@ def test_the_row_of_one_that_is_out_of_reach() -> None:
     assert (quiet["ssh"], quiet["state"], quiet["cpu"]) == ("ok", "no agent", "12.5%")
 
 
-def test_a_row_tells_of_the_gateways_refusal() -> None:
-    refused = cells(Sight({**STATUS, "state": "refused", "last_error": "401"}, {}, reached=True))
-    assert (refused["state"], refused["why"], refused["models"]) == ("refused", "401", "-")
+def test_a_row_tells_what_is_wrong() -> None:
+    status = {**STATUS, "state": "refused", "last_error": "401", "problems": ["disk: full"]}
+    refused = cells(Sight(status, {}, reached=True))
+    assert (refused["state"], refused["models"]) == ("refused", "-")
+    assert refused["why"] == "401; disk: full"
     stopped = cells(Sight(STATUS, {**INFERENCE, "status": "stopped"}, reached=True))
     assert stopped["models"] == "stopped"
