@@ -48,7 +48,7 @@ def dial(connection: Connection, port: int, seconds: float) -> Any:
     except paramiko.ChannelException as refusal:
         raise OSError(_why(refusal)) from None
     except (paramiko.SSHException, EOFError) as problem:
-        raise OSError(f"through SSH: {problem or type(problem).__name__}") from None
+        raise OSError(f"through SSH: {str(problem) or type(problem).__name__}") from None
     channel.settimeout(seconds)
     return channel
 
