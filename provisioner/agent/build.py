@@ -1,5 +1,5 @@
 """Builds `b9agent.pyz`: this room, pure-Python PyYAML and nvidia-ml-py in one file that any
-Python 3.9+ runs.
+Python 3.9+ runs, with the terminal UI packed into it (build_tui.py).
 
 The same sources give the same bytes, so that an unchanged agent is no change on a host. Runs on
 the controller and is itself not part of the result.
@@ -14,8 +14,10 @@ from pathlib import Path
 
 import yaml
 
+from provisioner.agent.build_tui import MEMBER, packed_tui
+
 _SHEBANG = b"#!/usr/bin/env python3\n"
-_LEFT_OUT = {"build.py"}
+_LEFT_OUT = {"build.py", "build_tui.py"}
 _MAIN = """\
 import sys
 
@@ -25,12 +27,12 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def build_zipapp(dest: Path) -> None:
-    """Write the agent to `dest`, executable."""
+def build_zipapp(dest: Path, kept: Path | None = None) -> None:
+    """Write the agent to `dest`, executable. What takes long is kept in `kept`, if given."""
     data = io.BytesIO()
     data.write(_SHEBANG)
     with zipfile.ZipFile(data, "a", zipfile.ZIP_STORED) as archive:
-        for name, content in sorted(_contents().items()):
+        for name, content in sorted(_contents(kept).items()):
             # Stored and dated alike everywhere: compressed bytes differ from zlib to zlib.
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             entry.create_system = 3
@@ -41,7 +43,7 @@ def build_zipapp(dest: Path) -> None:
     dest.chmod(0o755)
 
 
-def _contents() -> dict[str, bytes]:
+def _contents(kept: Path | None) -> dict[str, bytes]:
     agent = Path(__file__).parent
     contents = {"__main__.py": _MAIN.encode(), "provisioner/__init__.py": b""}
     for folder in ("", "control", "devices", "inference"):
@@ -49,6 +51,7 @@ def _contents() -> dict[str, bytes]:
     contents.update(_modules(Path(yaml.__file__).parent, "yaml"))
     contents["yaml/LICENSE"] = _licence()
     contents["pynvml.py"] = _nvidia_ml()
+    contents[MEMBER] = packed_tui(kept)
     return contents
 
 

@@ -1,4 +1,4 @@
-"""The `b9agent` command: run (the default), status, init, config, devices."""
+"""The `b9agent` command: run (the default without a terminal), status, init, config, devices."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 # of the hosted agent's guide; what joins a tailnet is not this agent
 _TAILNET = ("tailscale-url", "tailscale-auth")
-_SWITCHES = ("once", "dry-run", "debug", "tui", "version", "help", "h")
+_SWITCHES = ("once", "dry-run", "debug", "tui", "no-tui", "no-color", "version", "help", "h")
 _INIT = {"gateway": "HOST:PORT", "port": "PORT", "pool": "NAME"}
 
 _HELP = """\
-usage: b9agent [run] [flags]        register this machine and keep it ready
+usage: b9agent [flags]              on a terminal: watch the agent that runs here, or run one
+       b9agent run [flags]          register this machine and keep it ready
        b9agent status [--json]      how the running agent fares
        b9agent init --gateway HOST:PORT --token TOKEN --pool POOL [-y] [flags]
        b9agent config show [--json] | validate | set KEY=VALUE…
@@ -39,7 +40,8 @@ Flags may have one dash or two. They win over B9AGENT_* variables, which win ove
   --dry-run                 print the two requests, send nothing
   --debug                   say more
   --version                 print the version
-  --tui=BOOL                accepted for compatibility; this version writes log lines only
+  --no-tui, --tui=false     log lines on a terminal too, as `run` has them
+  --no-color                no colours, as with NO_COLOR set
   --tailscale-url, --tailscale-auth   accepted for compatibility; b9agent joins no tailnet
 """
 
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> int:
             if arguments[0] not in commands:
                 raise UsageError(f"unknown command; there are: {', '.join(commands)}")
             return commands[arguments[0]](arguments[1:])
-        return run(arguments)
+        return watch_or_run(arguments)
     except UsageError as problem:
         print(f"b9agent: {problem}", file=sys.stderr)
     except BadSettings as problem:
@@ -72,9 +74,26 @@ def main(arguments: list[str]) -> int:
     return 2
 
 
+def watch_or_run(arguments: list[str]) -> int:
+    """Without a command: the terminal UI where there is a terminal, else `run`."""
+    if sys.stdin is not None and sys.stdin.isatty():  # others need nothing of it
+        from provisioner.agent import terminal
+
+        flags = _run_flags(arguments)
+        if not flags.words and terminal.on_terminal(flags):
+            code = terminal.show(arguments, flags)
+            if code is not None:
+                return code
+    return run(arguments)
+
+
+def _run_flags(arguments: list[str]) -> Flags:
+    return parse(arguments, ["config", *_TAILNET, *(s.flag for s in SETTINGS)], _SWITCHES)
+
+
 def run(arguments: list[str]) -> int:
     """Register and keep alive, for ever or `--once`."""
-    flags = parse(arguments, ["config", *_TAILNET, *(s.flag for s in SETTINGS)], _SWITCHES)
+    flags = _run_flags(arguments)
     if flags.switches.get("help") or flags.switches.get("h"):
         print(_HELP + "".join(_help_lines()), end="")
         return 0

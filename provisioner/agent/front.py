@@ -69,6 +69,7 @@ class Front:
         from provisioner.agent.inference import backend_of
         from provisioner.agent.inference.manager import Manager
         from provisioner.agent.inference.servant import servant_for
+        from provisioner.agent.pods import Pods
 
         with self._guard:
             assert self._settings
@@ -76,7 +77,8 @@ class Front:
                 backend = backend_of(self._settings)
                 servant = servant_for(backend, self._asks)
                 self._manager = Manager(backend, servant, self.hub, self._log)
-            return Desk(self._status, self._manager, self.hub)
+            pods = Pods(self._settings.k3s, self._settings.k3s_token, self._log)
+            return Desk(self._status, self._manager, self.hub, pods)
 
     def _close_server(self) -> None:
         if self._server:

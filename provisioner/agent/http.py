@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Optional
 
 _HEAD_LIMIT = 64 * 1024
 _CHUNK_LINE_LIMIT = 1024
@@ -38,6 +38,10 @@ class Endpoint(NamedTuple):
         return f"{host}:{self.port}"
 
 
+# Opens what behaves as a connected socket, within so many seconds; raises OSError.
+Dial = Optional[Callable[[float], Any]]  # noqa: UP045 (Python 3.9)
+
+
 class Response(NamedTuple):
     """Status and body of an answer."""
 
@@ -53,11 +57,15 @@ def exchange(
     body: bytes = b"",
     timeout: float = 15.0,
     limit: int = 1 << 20,
+    dial: Dial = None,
 ) -> Response:
-    """Send one request and return its answer, all within `timeout` seconds and `limit` bytes."""
+    """Send one request and return its answer, all within `timeout` seconds and `limit` bytes.
+
+    `dial` connects in place of a socket of this machine, as through a tunnel.
+    """
     deadline = time.monotonic() + timeout
     explained = _explained(endpoint, f"no answer from {endpoint} within {timeout:g} s")
-    with explained, _connect(endpoint, timeout) as connection:
+    with explained, dial(timeout) if dial else _connect(endpoint, timeout) as connection:
         connection.sendall(_request(endpoint, method, path, headers or {}, body))
         return _Reader(connection, deadline, limit).response()
 
@@ -69,14 +77,16 @@ def lines(
     body: bytes = b"",
     idle: float = 15.0,
     limit: int = 1 << 16,
+    headers: dict[str, str] | None = None,
+    dial: Dial = None,
 ) -> Iterator[tuple[int, bytes]]:
     """Send one request; its status with each line of the answer, as they come.
 
     Gives up after `idle` seconds without a byte, and on a line longer than `limit` bytes.
     """
     explained = _explained(endpoint, f"nothing from {endpoint} for {idle:g} s")
-    with explained, _connect(endpoint, idle) as connection:
-        connection.sendall(_request(endpoint, method, path, {}, body))
+    with explained, dial(idle) if dial else _connect(endpoint, idle) as connection:
+        connection.sendall(_request(endpoint, method, path, headers or {}, body))
         reader = _Reader(connection, time.monotonic() + idle, limit, idle)
         yield from reader.lines()
 

@@ -8,16 +8,29 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-r
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple
 
-from provisioner.agent.http import Endpoint, HTTPProblem, exchange
+from provisioner.agent.http import Endpoint, HTTPProblem, Response, exchange
 from provisioner.agent.log import Log, one_line
 
 PATH = "/api/v1/namespaces/default/pods?labelSelector=run.beam.cloud%2Frole%3Dworker&limit=500"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 DEADLINE = 5.0  # seconds
 ENDED = ("Succeeded", "Completed", "Failed", "Error", "Evicted")
+LOG = "/api/v1/namespaces/default/pods/{}/log?tailLines={}&limitBytes={}"
+LOG_BYTES = 256 * 1024
+READ_BYTES = 1000 * 1024  # a k3s that is given a limit leaves out what comes last
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _NO_TABLE = (HTTPProblem, ValueError, KeyError, TypeError, IndexError, RecursionError)
+
+
+class PodsProblem(Exception):
+    """The k3s does not tell; the text says why, in one line."""
+
+
+class NoSuchPod(PodsProblem):
+    """None of the gateway's Jobs has a pod of that name."""
 
 
 class Pod(NamedTuple):
@@ -39,32 +52,63 @@ class Pods:
 
     def now(self) -> list[Pod]:
         """The pods now; none where the k3s does not tell, which is said once."""
-        if not (self._token and self._endpoint.ca):
+        if not self.known:
             return []
         try:
-            found = self._ask()
-        except (
-            HTTPProblem,
-            ValueError,
-            KeyError,
-            TypeError,
-            IndexError,
-            RecursionError,
-        ) as problem:
-            self._log.trouble("k3s", f"it does not tell of its pods: {one_line(str(problem))}")
+            found = self.ask()
+        except PodsProblem as problem:
+            self._log.trouble("k3s", f"it does not tell of its pods: {problem}")
             return []
         self._log.trouble("k3s", "")
         return found
 
-    def _ask(self) -> list[Pod]:
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": TABLE}
-        answer = exchange(self._endpoint, "GET", PATH, headers, timeout=DEADLINE)
-        if answer.status != 200:
-            raise HTTPProblem(f"status {answer.status}")
-        table: Any = json.loads(answer.body)
-        columns = [column["name"] for column in table["columnDefinitions"]]
-        places = [columns.index(name) for name in ("Name", "Status", "Ready", "Age")]
-        return [_pod(*(str(row["cells"][place]) for place in places)) for row in table["rows"]]
+    @property
+    def known(self) -> bool:
+        """Whether there is a k3s that may be asked."""
+        return bool(self._token and self._endpoint.ca)
+
+    def ask(self) -> list[Pod]:
+        """The pods now. Raises PodsProblem."""
+        try:
+            answer = self._get(PATH, TABLE)
+            if answer.status != 200:
+                raise HTTPProblem(f"status {answer.status}")
+            table: Any = json.loads(answer.body)
+            columns = [column["name"] for column in table["columnDefinitions"]]
+            places = [columns.index(name) for name in ("Name", "Status", "Ready", "Age")]
+            return [_pod(*(str(row["cells"][place]) for place in places)) for row in table["rows"]]
+        except _NO_TABLE as problem:
+            raise PodsProblem(one_line(str(problem))) from None
+
+    def log(self, name: str, tail: int) -> bytes:
+        """The last `tail` lines that a pod wrote, LOG_BYTES at most. Raises PodsProblem.
+
+        Only of a pod of the gateway's Jobs: the k3s would show any other one's of the namespace.
+        """
+        if name not in [pod.name for pod in self.ask()]:
+            raise NoSuchPod(f"there is no pod {name} of a Job of the gateway's")
+        try:
+            answer = self._get(LOG.format(name, tail, READ_BYTES), "*/*")
+        except HTTPProblem as problem:
+            raise PodsProblem(one_line(str(problem))) from None
+        if answer.status in (200, 204):  # 204 of a pod that is on no node yet
+            return answer.body[-LOG_BYTES:]
+        why = _message(answer)
+        raise NoSuchPod(why) if answer.status == 404 else PodsProblem(why)
+
+    def _get(self, path: str, accept: str) -> Response:
+        if not self.known:
+            raise HTTPProblem("the agent has no token for this machine's k3s, or not its authority")
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": accept}
+        return exchange(self._endpoint, "GET", path, headers, timeout=DEADLINE)
+
+
+def _message(answer: Response) -> str:
+    """What the k3s says of why not."""
+    try:
+        return one_line(str(json.loads(answer.body)["message"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return f"status {answer.status}"
 
 
 def counts(pods: list[Pod]) -> tuple[int, int]:

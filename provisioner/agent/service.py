@@ -122,6 +122,7 @@ class Service:
             "keepalives": self._keepalives,
             "failures": self._failures,
             "tunnel": self._tunnel.ways._asdict(),
+            "gpus": int(self._bodies.machine.gpu_count),
             "metrics": self._bodies.last_metrics,
         }
 

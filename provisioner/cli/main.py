@@ -22,6 +22,7 @@ COMMANDS = {
     "up": "Make hosts ready workers, from bare Debian on.",
     "down": "Undo `up`: leave nothing behind.",
     "status": "Show which hosts are ready, and why others are not.",
+    "dashboard": "Watch the workers, live, on a terminal.",
     "machine": "List, make and delete machine records at the gateway.",
     "inventory": "Check or show an inventory.",
     "render": "Show the files that `up` would write to a host, without connecting.",

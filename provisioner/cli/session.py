@@ -96,7 +96,7 @@ def agent_zipapp() -> str:
 
     path = cache_dir() / "agent" / "b9agent.pyz"
     half = path.with_name(f".{path.name}.{os.getpid()}")
-    build_zipapp(half)
+    build_zipapp(half, path.parent)
     half.replace(path)
     return str(path)
 

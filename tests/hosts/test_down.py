@@ -90,6 +90,8 @@ def test_down_keeps_data_when_told_so(driver: Driver, before: dict[str, str]) ->
 def test_down_leaves_nothing_anywhere(driver: Driver, before: dict[str, str]) -> None:
     lab = driver.lab
     driver.up()
+    for worker in lab.worker_hosts:  # as root's `b9agent` on a terminal leaves it
+        assert worker.exec(["mkdir", "-p", "/run/b9agent-tui/unpacked"]).returncode == 0
     ran = driver.run("down", "--yes")
     assert ran.code == 0, tail(ran)
     assert differences(before, footprint(*lab.hosts)) == ""
@@ -98,6 +100,7 @@ def test_down_leaves_nothing_anywhere(driver: Driver, before: dict[str, str]) ->
     for worker in lab.worker_hosts:
         assert processes(worker) == set(), worker.name
         assert ports(worker) == {"22"}, worker.name
+        assert "b9agent" not in worker.exec(["ls", "/run"]).stdout, worker.name
     assert ports(lab.gateway) == {"22", "31994"}
 
 

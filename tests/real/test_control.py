@@ -19,6 +19,7 @@ from provisioner.agent.inference.manager import Manager
 from provisioner.agent.inference.ollama import Ollama
 from provisioner.agent.inference.servant import Child
 from provisioner.agent.log import Log
+from provisioner.agent.pods import Pods
 from provisioner.lab import registry
 
 pytestmark = pytest.mark.usefixtures("own_network")
@@ -31,7 +32,8 @@ def control(
     """The URL of the control API, with a real Ollama behind it."""
     with serving(real, tmp_path_factory.mktemp("ollama") / "real", PORT):
         backend, hub = Ollama(Endpoint("127.0.0.1", PORT)), Hub()
-        desk = Desk(dict, Manager(backend, Child(backend), hub, Log()), hub)
+        pods = Pods(Endpoint("127.0.0.1", 1), "", Log())
+        desk = Desk(dict, Manager(backend, Child(backend), hub, Log()), hub, pods)
         server = Server(Endpoint("127.0.0.1", 0), "", lambda: desk, Log())
         yield f"http://{server.endpoint}"
         server.stop()

@@ -90,6 +90,34 @@ def test_the_agent_learns_of_the_gateways_pods(k3s: K3s, token: str) -> None:
     assert deleted.status_code == 200
 
 
+def test_the_agent_reads_what_a_pod_wrote(k3s: K3s, token: str) -> None:
+    """Without a kubelet no pod runs: the real server has nothing to tell, the stand-in has words
+    of its own. What can't be had, both refuse alike."""
+    assert k3s.call("POST", JOBS, token, gateway_job("worker-gpu-3")).status_code == 201
+    pods = Pods(Endpoint("127.0.0.1", k3s.port, True, k3s.authority()), token, Log())
+
+    def names() -> list[str]:
+        return [pod.name for pod in pods.ask() if pod.name.startswith("worker-gpu-3-")]
+
+    try:
+        eventually(lambda: len(names()) == 1, "the job has a pod")
+        [name] = names()
+        log = pods.log(name, 2).decode()
+        assert log in ("", "line 19 of 20\nline 20 of 20\n")
+        path = f"{PODS}/{name}/log"
+        assert k3s.call("GET", path, token).status_code in (200, 204)
+        odd = k3s.call("GET", f"{path}?container=nope", token)
+        assert (odd.status_code, odd.json()["message"]) == (
+            400,
+            f"container nope is not valid for pod {name}",
+        )
+        gone = k3s.call("GET", f"{PODS}/none/log", token)
+        assert (gone.status_code, gone.json()["message"]) == (404, 'pods "none" not found')
+    finally:
+        deleted = k3s.call("DELETE", f"{JOBS}/worker-gpu-3", token)
+    assert deleted.status_code == 200
+
+
 def test_the_fleet_job_of_the_documents_is_admitted(k3s: K3s, token: str) -> None:
     document = Path(__file__).parents[2] / "docs" / "examples" / "fleet-job.yaml"
     job = yaml.safe_load(document.read_text())
@@ -128,6 +156,12 @@ def test_the_fleet_job_of_the_documents_is_admitted(k3s: K3s, token: str) -> Non
             "/api/v1/nodes",
             'nodes is forbidden: User "system:serviceaccount:default:b9prov-gateway" cannot list '
             'resource "nodes" in API group "" at the cluster scope',
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/kube-system/pods/some/log",
+            'pods "some" is forbidden: User "system:serviceaccount:default:b9prov-gateway" cannot '
+            'get resource "pods/log" in API group "" in the namespace "kube-system"',
         ),
         (
             "DELETE",

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from provisioner.agent.hub import Hub
 from provisioner.agent.inference.manager import Manager
+from provisioner.agent.pods import Pods
 
 
 class Desk(NamedTuple):
@@ -15,3 +16,4 @@ class Desk(NamedTuple):
     status: Callable[[], dict[str, Any]]
     inference: Manager
     hub: Hub
+    pods: Pods

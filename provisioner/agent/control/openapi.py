@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from provisioner.agent import VERSION
+from provisioner.agent import VERSION, pods
 from provisioner.agent.control.exposition import INFERENCE_STATES, STATES
+from provisioner.agent.control.routes import MOST_LINES
+from provisioner.agent.control.routes import TAIL as LINES
 from provisioner.agent.control.web import JSON
 from provisioner.agent.inference import backend
 
@@ -18,6 +20,14 @@ MODEL_NAME: Json = {
     "type": "string",
     "pattern": f"^{backend.MODEL_NAME.pattern}$",
     "example": "llama3.2",
+}
+
+POD_NAME: Json = {"type": "string", "pattern": f"^{pods.NAME.pattern}$"}
+TAIL: Json = {
+    "name": "tail",
+    "in": "query",
+    "description": "How many lines.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LINES, "default": LINES},
 }
 
 
@@ -45,7 +55,7 @@ SCHEMAS: Json = {
         state={"type": "string", "enum": list(STATES)},
         machine_id=TEXT, pool=TEXT, gateway=TEXT, hostname=TEXT,
         since=NUMBER, last_keepalive={**NUMBER, "nullable": True}, last_error=TEXT,
-        version=TEXT, pid=COUNT, started=NUMBER, keepalives=COUNT, failures=COUNT,
+        version=TEXT, pid=COUNT, started=NUMBER, keepalives=COUNT, failures=COUNT, gpus=COUNT,
         metrics={"type": "object", "additionalProperties": NUMBER},
         tunnel=_object(outward=MAYBE, inward=MAYBE), problems=_list(TEXT),
     ),
@@ -58,6 +68,8 @@ SCHEMAS: Json = {
         backend=TEXT, endpoint=TEXT, models=_list(TEXT), loaded=_list(TEXT),
         pulls=_list(_ref("Pull")), error=TEXT,
     ),
+    "Pod": _object(name=TEXT, status=TEXT, ready=COUNT, containers=COUNT, age=TEXT),
+    "Pods": _object(pods=_list(_ref("Pod"))),
     "Model": _object(name=TEXT, size=COUNT, loaded={"type": "boolean"}),
     "Models": _object(models=_list(_ref("Model"))),
     "Deleted": _object(deleted=TEXT),
@@ -74,7 +86,8 @@ MAY_FAIL = {
     409: "The server of models can't do that, or not now.",
     415: "The body is not JSON.",
     429: "Too many requests; Retry-After says when to come again.",
-    503: "The server of models does not answer, or can't be started.",
+    404: "There is no such model or pod.",
+    503: "What was asked does not answer, or can't be started.",
 }
 
 
@@ -83,7 +96,7 @@ def _answers(status: int, text: str, content: Json, *failures: int) -> Json:
     error = {JSON: {"schema": _ref("Error")}}
     for each in sorted({400, 401, 403, 429, *failures}):
         answers[str(each)] = {
-            "description": MAY_FAIL.get(each, "There is no such model."),
+            "description": MAY_FAIL[each],
             "content": error,
         }
     return answers
@@ -98,9 +111,14 @@ def _operation(name: str, text: str, status: int, schema: str, *failures: int) -
     }
 
 
-def _text(name: str, text: str, kind: str) -> Json:
+def _text(name: str, text: str, kind: str, *failures: int) -> Json:
     content = {kind: {"schema": TEXT}}
-    return {"operationId": name, "summary": text, "responses": _answers(200, text, content)}
+    answers = _answers(200, text, content, *failures)
+    return {"operationId": name, "summary": text, "responses": answers}
+
+
+def _path(name: str, schema: Json) -> Json:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 PATHS: Json = {
@@ -117,6 +135,11 @@ PATHS: Json = {
         "summary": "This document.",
         "responses": _answers(200, "This document.", {JSON: {"schema": {"type": "object"}}}),
     }},
+    "/pods": {"get": _operation("pods", "The pods of the gateway's Jobs.", 200, "Pods", 503)},
+    "/pods/{name}/log": {"get": {
+        **_text("podLog", "The end of what a pod wrote.", "text/plain", 404, 503),
+        "parameters": [_path("name", POD_NAME), TAIL],
+    }},
     "/inference/status": {"get": _operation("inferenceStatus", "How the server of models fares.",
                                             200, "Inference")},
     "/inference/start": {"post": _operation("inferenceStart", "Start the server of models.", 202,
@@ -131,7 +154,7 @@ PATHS: Json = {
                                             "Models", 503)},
     "/inference/models/{name}": {"delete": {
         **_operation("inferenceDelete", "Remove a model.", 200, "Deleted", 404, 409, 503),
-        "parameters": [{"name": "name", "in": "path", "required": True, "schema": MODEL_NAME}],
+        "parameters": [_path("name", MODEL_NAME)],
     }},
 }  # fmt: skip
 

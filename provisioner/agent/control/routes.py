@@ -17,8 +17,11 @@ from provisioner.agent.inference.backend import (
     Unsupported,
     is_model_name,
 )
+from provisioner.agent.pods import NAME, NoSuchPod, PodsProblem
 
 STREAM_TYPE = "text/event-stream"
+LOG_TYPE = "text/plain; charset=utf-8"
+TAIL, MOST_LINES = 500, 10_000  # lines of a pod's log
 BREATH = 15.0  # seconds between two signs of life of a stream
 
 
@@ -51,11 +54,11 @@ def answer(desk: Desk, request: Request) -> Reply:
                           Allow=", ".join(route.methods))  # fmt: skip
         try:
             return handler(desk, request, *found.groups())
-        except NotThere as problem:
+        except (NotThere, NoSuchPod) as problem:
             raise Refused(404, str(problem)) from None
         except (Busy, Unsupported) as problem:
             raise Refused(409, str(problem)) from None
-        except BackendError as problem:
+        except (BackendError, PodsProblem) as problem:
             raise Refused(503, str(problem)) from None
     raise Refused(404, f"there is no {request.path}; see /openapi.json")
 
@@ -115,6 +118,26 @@ def _delete(desk: Desk, request: Request, name: str) -> Reply:
     return json_answer({"deleted": name})
 
 
+def _pods(desk: Desk, request: Request) -> Reply:
+    return json_answer({"pods": [pod._asdict() for pod in desk.pods.ask()]})
+
+
+def _pod_log(desk: Desk, request: Request, name: str) -> Reply:
+    if not NAME.fullmatch(name):
+        raise Refused(400, "that is no pod's name")
+    return Answer(200, desk.pods.log(name, _tail(request.query)), LOG_TYPE)
+
+
+def _tail(query: str) -> int:
+    """Of `tail=N`, the number. Raises Refused."""
+    key, _, value = query.partition("=")
+    if not query:
+        return TAIL
+    if key != "tail" or not re.fullmatch(r"[1-9][0-9]{0,4}", value) or int(value) > MOST_LINES:
+        raise Refused(400, f"beside the name there is only tail, a number from 1 to {MOST_LINES}")
+    return int(value)
+
+
 def _events(desk: Desk, request: Request) -> Reply:
     last = request.headers.get("last-event-id", "")
     known = last.isascii() and last.isdecimal() and len(last) < 16
@@ -146,6 +169,8 @@ ROUTES: tuple[Route, ...] = (
     _route("/metrics", GET=_metrics),
     _route("/events", GET=_events),
     _route("/openapi.json", GET=_openapi),
+    _route("/pods", GET=_pods),
+    _route("/pods/(.+)/log", GET=_pod_log),
     _route("/inference/status", GET=_inference),
     _route("/inference/start", POST=_start),
     _route("/inference/stop", POST=_stop),

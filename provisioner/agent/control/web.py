@@ -34,12 +34,14 @@ class Refused(Exception):
 
 
 class Request(NamedTuple):
-    """`path` is decoded and without its query; the names of `headers` are in lower case."""
+    """`path` is decoded, `query` is what stands behind it; the names of `headers` are in lower
+    case."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes = b""
+    query: str = ""
 
     def json(self) -> dict[str, Any]:
         """The body, which must be a JSON object. Raises Refused."""
@@ -104,11 +106,11 @@ def read_request(connection: socket.socket, seconds: float) -> Request:
             raise Refused(431, "the head of the request is too long")
         data += _more(connection, deadline)
     top, _, rest = data.partition(b"\r\n\r\n")
-    method, path, headers = _parsed(top)
-    length = _length(headers)
+    request = _parsed(top)
+    length = _length(request.headers)
     while len(rest) < length:
         rest += _more(connection, deadline)
-    return Request(method, path, headers, rest[:length])
+    return request._replace(body=rest[:length])
 
 
 def _more(connection: socket.socket, deadline: float) -> bytes:
@@ -125,7 +127,7 @@ def _more(connection: socket.socket, deadline: float) -> bytes:
     return data
 
 
-def _parsed(top: bytes) -> tuple[str, str, dict[str, str]]:
+def _parsed(top: bytes) -> Request:
     first, *lines = top.decode("latin-1").split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[0].isalpha():
@@ -137,7 +139,8 @@ def _parsed(top: bytes) -> tuple[str, str, dict[str, str]]:
         if not colon or not name or name != name.strip() or name in headers:
             raise Refused(400, "a malformed or repeated header")
         headers[name] = value.strip()
-    return words[0], _path(words[1]), headers
+    query = words[1].partition("#")[0].partition("?")[2]
+    return Request(words[0], _path(words[1]), headers, query=query)
 
 
 def _path(target: str) -> str:

@@ -21,13 +21,14 @@ from provisioner.lab.standins import versions
 from provisioner.lab.standins.k3s_files import write_private
 
 MAX_BODY = 1 << 20
+LOG_LINES = 20
 GIT_VERSION = f"{versions.K3S}.k3s-stand-in"
 _NAMESPACED = re.compile(
     r"/(?:api/v1|apis/(?P<group>[a-z.]+)/v1)"
-    r"(?:/namespaces/(?P<namespace>[a-z0-9-]+))?/(?P<resource>[a-z]+)(?:/(?P<name>[a-z0-9.-]+))?"
+    r"(?:/namespaces/(?P<namespace>[a-z0-9-]+))?/(?P<resource>[a-z]+)(?:/(?P<name>[a-z0-9.-]+)(?P<part>/log)?)?"
 )
 # What the manifest's Role grants to the gateway's ServiceAccount, in namespace default.
-_GRANTED = {"jobs": {"create", "get", "list", "delete"}, "pods": {"list"}}
+_GRANTED = {"jobs": {"create", "get", "list", "delete"}, "pods": {"list"}, "pods/log": {"get"}}
 _ADMIN = "system:admin"
 
 Json = dict[str, Any]
@@ -63,7 +64,8 @@ class Request:
 
     @property
     def kind(self) -> str:
-        return f"{self.resource}.{self.group}" if self.group else self.resource
+        resource = self.resource.partition("/")[0]
+        return f"{resource}.{self.group}" if self.group else resource
 
     def missing(self) -> Failure:
         return Failure(404, "NotFound", f'{self.kind} "{self.name}" not found')
@@ -116,14 +118,18 @@ class Cluster:
                 self._secrets[name] = {"account": account, "stringToken": token, **_born()}
                 self._save()
 
-    def answer(self, request: Request, query: dict[str, list[str]], body: Json) -> tuple[int, Json]:
+    def answer(
+        self, request: Request, query: dict[str, list[str]], body: Json
+    ) -> tuple[int, Json | str]:
+        """Status and object; of a log, its text."""
         request.check_permitted()
-        handlers: dict[tuple[str, str], Callable[[], tuple[int, Json]]] = {
+        handlers: dict[tuple[str, str], Callable[[], tuple[int, Json | str]]] = {
             ("create", "jobs"): lambda: (201, self._create(request, body, "dryRun" in query)),
             ("list", "jobs"): lambda: (200, self._list_jobs(query)),
             ("get", "jobs"): lambda: (200, self._job(request)),
             ("delete", "jobs"): lambda: (200, self._delete(request)),
             ("list", "pods"): lambda: (200, self._list_pods(query)),
+            ("get", "pods/log"): lambda: (200, self._log(request, query)),
             ("get", "secrets"): lambda: (200, self._secret(request)),
             ("list", "nodes"): lambda: (200, _list("NodeList", "v1", [self._node_object()])),
         }
@@ -169,7 +175,35 @@ class Cluster:
         return _list("JobList", "batch/v1", _selected(list(self._jobs.values()), query))
 
     def _list_pods(self, query: dict[str, list[str]]) -> Json:
-        return _list("PodList", "v1", _selected([_pod(job) for job in self._jobs.values()], query))
+        return _list("PodList", "v1", _selected(self._pods(), query))
+
+    def _pods(self) -> list[Json]:
+        return [_pod(job) for job in self._jobs.values()]
+
+    def _log(self, request: Request, query: dict[str, list[str]]) -> str:
+        """What stands for the log of a pod, cut as it was asked for."""
+        for pod in self._pods():
+            if pod["metadata"]["name"] == request.name:
+                break
+        else:
+            raise request.missing()
+        names = [each.get("name", "") for each in pod["spec"].get("containers", [])]
+        wanted = query.get("container", names)
+        if len(wanted) != 1:
+            raise Failure(
+                400,
+                "BadRequest",
+                f"a container name must be specified for pod {request.name}, "
+                f"choose one of: [{' '.join(names)}]",
+            )
+        if wanted[0] not in names:
+            why = f"container {wanted[0]} is not valid for pod {request.name}"
+            raise Failure(400, "BadRequest", why)
+        lines = [f"k3s-stand-in: {wanted[0]} of this pod is not run; this stands for its log\n"]
+        lines += [f"line {number} of {LOG_LINES}\n" for number in range(1, LOG_LINES + 1)]
+        tail = int(query.get("tailLines", [str(len(lines))])[0])
+        limit = int(query.get("limitBytes", [str(MAX_BODY)])[0])
+        return "".join(lines[len(lines) - tail :] if tail < len(lines) else lines)[:limit]
 
     def _secret(self, request: Request) -> Json:
         secret = self._secrets.get(request.name) if request.namespace == "default" else None
@@ -282,6 +316,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self._json(200, version())
             request = self._request(user, url.path)
             code, value = self.cluster.answer(request, parse_qs(url.query), body)
+            if isinstance(value, str):
+                return self._send(code, value.encode(), "text/plain")
             if value["kind"] == "PodList" and "as=Table" in self.headers.get("Accept", ""):
                 value = _table(value["items"])
             self._json(code, value)
@@ -293,6 +329,7 @@ class Handler(BaseHTTPRequestHandler):
         if not match:
             raise Failure(404, "NotFound", "the server could not find the requested resource")
         part = {key: value or "" for key, value in match.groupdict().items()}
+        part["resource"] += part.pop("part")
         reading = "get" if part["name"] else "list"
         verbs = {"GET": reading, "POST": "create", "PUT": "update", "PATCH": "patch"}
         return Request(user=user, verb=verbs.get(self.command, "delete"), **part)

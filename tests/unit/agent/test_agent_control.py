@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -29,6 +29,7 @@ from provisioner.agent.inference.backend import BackendError
 from provisioner.agent.inference.manager import Manager
 from provisioner.agent.inference.ollama import Ollama
 from provisioner.agent.log import Log
+from provisioner.agent.pods import NoSuchPod, Pod, Pods, PodsProblem
 
 PATIENCE = 10.0
 TOKEN = "a-token-of-the-control-api"
@@ -37,7 +38,7 @@ STATUS = {
     "state": "ready", "machine_id": "e13daa82", "pool": "gpu", "gateway": "127.0.0.1:1994",
     "hostname": "10.199.0.7", "since": 1.0, "last_keepalive": 2.5, "last_error": "",
     "version": "0.1", "pid": 7, "started": 0.5, "keepalives": 3, "failures": 1, "metrics": METRICS,
-    "tunnel": {"outward": True, "inward": None}, "problems": ["disk: full"],
+    "tunnel": {"outward": True, "inward": None}, "problems": ["disk: full"], "gpus": 2,
 }  # fmt: skip
 
 
@@ -64,6 +65,25 @@ class NotedServant:
         self.told.append(verb)
 
 
+class ScriptedPods:
+    """Stands for a k3s with one pod; the log of another one can't be had."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self.tails: list[int] = []
+
+    def ask(self) -> list[Pod]:
+        if self.problem:
+            raise PodsProblem(self.problem)
+        return [Pod("worker-gpu-1-x", "Running", 1, 1, "5m")]
+
+    def log(self, name: str, tail: int) -> bytes:
+        if name not in [pod.name for pod in self.ask()]:
+            raise NoSuchPod(f"there is no pod {name}")
+        self.tails.append(tail)
+        return b"hello\n\xff\x1b[31mred\n"
+
+
 @dataclass
 class Control:
     """A server of the API, its parts, and a client."""
@@ -72,6 +92,7 @@ class Control:
     hub: Hub
     servant: NotedServant
     ollama: ScriptedOllama
+    pods: ScriptedPods
     headers: dict[str, str] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, **more: Any) -> requests.Response:
@@ -107,10 +128,11 @@ def controlled(token: str = "") -> Iterator[Control]:
     log.hear = lambda level, line: hub.tell("log", level=level, text=line)
     with serve(ScriptedOllama()) as ollama:
         manager = Manager(Ollama(ollama.endpoint), servant, hub, log)
-        desk = Desk(lambda: STATUS, manager, hub)
+        pods = ScriptedPods()
+        desk = Desk(lambda: STATUS, manager, hub, cast(Pods, pods))
         running = Server(Endpoint("127.0.0.1", 0), token, lambda: desk, log)
         try:
-            yield Control(running, hub, servant, ollama)
+            yield Control(running, hub, servant, ollama, pods)
         finally:
             running.stop()
 
@@ -209,9 +231,9 @@ def test_what_can_t_be_started_says_why(control: Control) -> None:
 def test_where_no_server_of_models_answers() -> None:
     hub, log = Hub(), Log()
     manager = Manager(Ollama(Endpoint("127.0.0.1", 1)), NotedServant(), hub, log)
-    desk = Desk(lambda: STATUS, manager, hub)
+    desk = Desk(lambda: STATUS, manager, hub, cast(Pods, ScriptedPods()))
     running = Server(Endpoint("127.0.0.1", 0), "", lambda: desk, log)
-    control = Control(running, hub, NotedServant(), ScriptedOllama())
+    control = Control(running, hub, NotedServant(), ScriptedOllama(), ScriptedPods())
     try:
         status = control.ask("GET", "/inference/status").json()
         assert status["status"] == "stopped" and "cannot reach" in status["error"]

@@ -10,13 +10,22 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from provisioner.agent.http import Endpoint
 from provisioner.agent.log import Log
-from provisioner.agent.pods import TABLE, Pod, Pods, counts
+from provisioner.agent.pods import (
+    LOG_BYTES,
+    READ_BYTES,
+    TABLE,
+    NoSuchPod,
+    Pod,
+    Pods,
+    PodsProblem,
+    counts,
+)
 
 TOKEN = "token-of-the-k3s"
 COLUMNS = ["Name", "Ready", "Status", "Restarts", "Age", "IP"]
@@ -28,17 +37,27 @@ ROWS = [
 
 
 class K3sStandIn(BaseHTTPRequestHandler):
-    """Answers what `answer` is, to who shows the token and asks for a table."""
+    """Answers what `answer` is, to who shows the token and asks for a table; what `log` is, to
+    who asks for a log."""
 
     status = 200
     answer: Any = None
+    log: tuple[int, bytes] = (200, b"")
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
+        if "/log?" in self.path:
+            self.asked.append(self.path)
+            self._send(*self.log)
+            return
         assert self.path.startswith("/api/v1/namespaces/default/pods?labelSelector=run.beam.cloud")
         assert self.headers["Accept"] == TABLE
         allowed = self.headers["Authorization"] == f"Bearer {TOKEN}"
         body = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
-        self.send_response(self.status if allowed else 401)
+        self._send(self.status if allowed else 401, body)
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -59,7 +78,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def k3s(certificate: Path) -> Iterator[Endpoint]:
-    K3sStandIn.status = 200
+    K3sStandIn.status, K3sStandIn.log = 200, (200, b"")
+    K3sStandIn.asked.clear()
     K3sStandIn.answer = {
         "columnDefinitions": [{"name": name} for name in COLUMNS],
         "rows": [{"cells": row} for row in ROWS],
@@ -122,3 +142,49 @@ def test_it_shows_the_token_to_its_own_k3s_only(k3s: Endpoint, tmp_path: Path) -
     assert asked(k3s._replace(ca="")) == ([], "")
     assert asked(k3s, "") == ([], "")
     assert "does not tell" in asked(k3s._replace(ca="no certificate"))[1]
+
+
+def test_what_a_pod_wrote(k3s: Endpoint) -> None:
+    K3sStandIn.log = (200, b"one\ntwo\n")
+    assert Pods(k3s, TOKEN, Log()).log("worker-gpu-1-x", 7) == b"one\ntwo\n"
+    path = "/api/v1/namespaces/default/pods/worker-gpu-1-x/log"
+    assert K3sStandIn.asked == [f"{path}?tailLines=7&limitBytes={READ_BYTES}"]
+
+
+def test_of_a_long_log_the_end_is_kept(k3s: Endpoint) -> None:
+    K3sStandIn.log = (200, b"x" * READ_BYTES + b"the end\n")
+    log = Pods(k3s, TOKEN, Log()).log("worker-gpu-1-x", 7)
+    assert len(log) == LOG_BYTES and log.endswith(b"the end\n")
+
+
+def test_a_pod_that_is_on_no_node_has_written_nothing(k3s: Endpoint) -> None:
+    K3sStandIn.log = (204, b"")
+    assert Pods(k3s, TOKEN, Log()).log("worker-gpu-2-y", 7) == b""
+
+
+def test_pods_that_are_not_the_gateways_are_not_asked_for(k3s: Endpoint) -> None:
+    with pytest.raises(NoSuchPod):
+        Pods(k3s, TOKEN, Log()).log("database-0", 7)
+    assert K3sStandIn.asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "said"),
+    [
+        (404, b'{"message": "pods \\"x\\" not found"}', NoSuchPod, 'pods "x" not found'),
+        (403, b'{"message": "pods \\"x\\" is\\n forbidden"}', PodsProblem, "is forbidden"),
+        (400, b'{"message": "container is waiting to start"}', PodsProblem, "waiting to start"),
+        (500, b"<html>", PodsProblem, "status 500"),
+    ],
+)
+def test_why_a_log_can_t_be_had(
+    k3s: Endpoint, status: int, body: bytes, kind: type[Exception], said: str
+) -> None:
+    K3sStandIn.log = (status, body)
+    with pytest.raises(kind, match=said):
+        Pods(k3s, TOKEN, Log()).log("worker-gpu-1-x", 7)
+
+
+def test_without_a_token_it_says_so(k3s: Endpoint) -> None:
+    with pytest.raises(PodsProblem, match="no token"):
+        Pods(k3s, "", Log()).ask()

@@ -63,7 +63,14 @@ def test_what_runs_on_hosts_needs_only_python() -> None:
 
 
 def test_the_agent_needs_only_python_and_what_it_brings() -> None:
-    assert strangers("agent", "yaml", "pynvml") == []
+    """All but its terminal UI."""
+    found = strangers("agent", "yaml", "pynvml")
+    assert [each for each in found if not each.startswith("agent/tui/")] == []
+
+
+def test_the_terminal_ui_is_a_client_of_the_agent() -> None:
+    ours = [f"provisioner.agent.{name}" for name in ("http", "tui")]
+    assert strangers("agent/tui", *ours, "rich", "textual") == []
 
 
 def test_the_inference_sdk_stands_alone() -> None:

@@ -1,4 +1,4 @@
-"""The README's picture comes from a real run."""
+"""The documents' pictures come from real runs."""
 
 from __future__ import annotations
 
@@ -32,9 +32,17 @@ def test_a_command_is_run_on_a_terminal(make_picture: ModuleType) -> None:
     assert (output, code) == ("True 100\r\n", 3)
 
 
-def test_the_picture_is_whole_and_fetches_nothing() -> None:
-    text = (REPOSITORY / "docs" / "demo.svg").read_text()
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("demo", ("stand-in", "2 of 2 ready")),
+        ("agent", ("Beta9 agent", "READY", "Worker pods", "stand-in", "gemma3", "Quit")),
+        ("dashboard", ("3 workers", "ready", "Worker pods", "stand-in", "Log")),
+    ],
+)
+def test_the_picture_is_whole_and_fetches_nothing(name: str, words: tuple[str, ...]) -> None:
+    text = (REPOSITORY / "docs" / f"{name}.svg").read_text()
     ElementTree.fromstring(text)
     shown = text.replace("&#160;", " ")
-    assert "stand-in" in shown and "2 of 2 ready" in shown
+    assert all(word in shown for word in words)
     assert "url(http" not in text and "<image" not in text
