@@ -108,8 +108,8 @@ def _site() -> Site:
         command([str(B9PROV), "up", str(lab.inventory_path)], Path(room) / "up.log")
         subprocess.run(["apt-get", "download", "-q", "autossh"], cwd=room, check=True)
         (package,) = Path(room).glob("autossh_*.deb")
-        contenders["autossh"].path("/root/autossh.deb").write_bytes(package.read_bytes())
-    _run(contenders["autossh"], "dpkg -i /root/autossh.deb")
+        contenders["autossh"].path("/opt/autossh.deb").write_bytes(package.read_bytes())
+    _run(contenders["autossh"], "dpkg -i /opt/autossh.deb")
     site = Site(lab, contenders)
     for name, program in PEERS.items():
         ssh = _SSH.format(address=site.addresses[name], gateway=lab.gateway.address)
