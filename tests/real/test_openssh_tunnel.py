@@ -5,6 +5,7 @@ Server and command are those that `up` installs: the sshd drop-in, the key's lin
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import shutil
 import signal
@@ -12,6 +13,7 @@ import socketserver
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -60,18 +62,7 @@ class Gateway:
     @property
     def unit_command(self) -> list[str]:
         """The command of the tunnel's program, as its shell would run it."""
-        program = template("b9-tunnel.sh.j2").render(
-            tunnel={
-                "port": TUNNEL,
-                "way_back": 16443,
-                "alive_interval": 10,
-                "alive_count": 3,
-            },
-            tunnel_forwards=[f"{TUNNEL}:localhost:{API}"],
-            slot={"address": ADDRESS},
-            gateway={"tunnel_port": SSH_PORT, "tunnel_address": "127.0.0.1"},
-            tunnel_user=USER,
-        )
+        program = tunnel_program(SSH_PORT)
         options, _, rest = program.partition("/usr/bin/ssh")[2].partition('"$@"')
         login = rest.partition("</dev/null")[0]
         forwards = program.partition("ssh_to_gateway")[2].partition("ssh_to_gateway")[2]
@@ -96,6 +87,17 @@ def template(name: str) -> jinja2.Template:
     """A template as the engine renders it."""
     loader = jinja2.FileSystemLoader(paths.data_dir("templates"))
     return jinja2.Environment(loader=loader, trim_blocks=True, autoescape=False).get_template(name)
+
+
+def tunnel_program(port: int) -> str:
+    """The tunnel's program, for a gateway host at a port of this machine."""
+    return template("b9-tunnel.sh.j2").render(
+        tunnel={"port": TUNNEL, "way_back": 16443, "alive_interval": 10, "alive_count": 3},
+        tunnel_forwards=[f"{TUNNEL}:localhost:{API}"],
+        slot={"address": ADDRESS},
+        gateway={"tunnel_port": port, "tunnel_address": "127.0.0.1"},
+        tunnel_user=USER,
+    )
 
 
 def make_key(path: Path) -> str:
@@ -242,6 +244,26 @@ def test_another_host_key_is_refused(gateway: Gateway) -> None:
         known.write_text(right)
     assert done.returncode == 255
     assert "Host key verification failed" in done.stderr
+
+
+def test_a_gateway_host_that_turns_it_away_sees_few_tries(gateway: Gateway) -> None:
+    tries: list[float] = []
+
+    class TurnAway(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            tries.append(time.monotonic())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), TurnAway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        program = gateway.folder / "tunnel"
+        program.write_text(tunnel_program(server.server_address[1]))
+        credentials = {"CREDENTIALS_DIRECTORY": str(gateway.folder)}
+        with running(["sh", program], gateway.folder / "turned_away.log", credentials):
+            eventually(lambda: len(tries) >= 5, "five tries", seconds=40)
+        server.shutdown()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert gaps[0] < 3
+    assert all(5.4 < gap < 9 for gap in gaps[1:4]), gaps
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
