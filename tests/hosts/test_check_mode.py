@@ -101,6 +101,7 @@ WIDE = Path(__file__).with_name("wide.yaml")
 # What a check can't foretell, and why: see "Check mode" in docs/playbooks.md.
 UNKNOWN_BEFORE_UP = {  # they need the worker's key and its address, which only a run makes
     "address and key on the gateway host",
+    "the tunnel's program",
     "the tunnel's unit",
     "the tunnel runs",
     "the agent's configuration",

@@ -148,7 +148,7 @@ def test_no_secret_is_shown_to_people(first: First, output: str) -> None:
     lab.reset(lab.host("w3"))
     ran = first.driver.up("--limit", "w3", "-vv", "--diff", "--output", output)
     assert leaks(ran.text, {**old, **{f"new {k}": v for k, v in secrets_of(lab).items()}}) == set()
-    assert re.search(r"\+\s*ExecStart=/usr/bin/ssh -N", ran.out)
+    assert re.search(r"\+\s*ExecStart=/usr/local/lib/b9prov/tunnel", ran.out)
     assert_one_of_each(lab, lab.worker_hosts)
 
 

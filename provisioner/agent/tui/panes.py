@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -57,24 +58,25 @@ class Table(DataTable[Text]):
     def __init__(self, columns: Iterable[str], **more: Any) -> None:
         super().__init__(cursor_type="row", zebra_stripes=False, **more)
         self._names = list(columns)
+        self._widths: list[int] = []
 
     def on_mount(self) -> None:
         """Make the columns."""
-        for name in self._names:
-            self.add_column(name, key=name)
+        self._refill([], self._fitting([]))
 
     def fill(self, rows: list[tuple[str, views.Row]]) -> None:
         """Show these rows and no others."""
         if not self.columns:  # not mounted yet
             return
-        if [key.value for key in self.rows] != [key for key, _ in rows]:
-            self._refill(rows)
+        widths = self._fitting(rows)
+        if widths != self._widths or [key.value for key in self.rows] != [key for key, _ in rows]:
+            self._refill(rows, widths)
             return
         for key, cells in rows:
             for name, cell in zip(self._names, cells):  # noqa: B905 (Python 3.9)
                 shown = text(cell)
                 if self.get_cell(key, name) != shown:
-                    self.update_cell(key, name, shown, update_width=True)
+                    self.update_cell(key, name, shown)
 
     @property
     def chosen(self) -> str | None:
@@ -83,9 +85,19 @@ class Table(DataTable[Text]):
             return None
         return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
 
-    def _refill(self, rows: list[tuple[str, views.Row]]) -> None:
+    def _fitting(self, rows: list[tuple[str, views.Row]]) -> list[int]:
+        """The widths of the columns. A DataTable's own are at times those of its headings."""
+        return [
+            max([cell_len(name), *(cell_len(cells[place].text) for _, cells in rows)])
+            for place, name in enumerate(self._names)
+        ]
+
+    def _refill(self, rows: list[tuple[str, views.Row]], widths: list[int]) -> None:
         before = self.chosen
-        self.clear()
+        self.clear(columns=True)
+        self._widths = widths
+        for name, width in zip(self._names, widths):  # noqa: B905 (Python 3.9)
+            self.add_column(name, key=name, width=width)
         for key, cells in rows:
             self.add_row(*map(text, cells), key=key)
         keys = [key for key, _ in rows]
