@@ -8,13 +8,11 @@ the controller and is itself not part of the result.
 from __future__ import annotations
 
 import importlib.metadata
-import io
-import zipfile
 from pathlib import Path
 
 import yaml
 
-from provisioner.agent.build_tui import MEMBER, packed_tui
+from provisioner.agent.build_tui import MEMBER, archive_of, packed_tui
 
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _LEFT_OUT = {"build.py", "build_tui.py"}
@@ -29,17 +27,8 @@ sys.exit(main(sys.argv[1:]))
 
 def build_zipapp(dest: Path, kept: Path | None = None) -> None:
     """Write the agent to `dest`, executable. What takes long is kept in `kept`, if given."""
-    data = io.BytesIO()
-    data.write(_SHEBANG)
-    with zipfile.ZipFile(data, "a", zipfile.ZIP_STORED) as archive:
-        for name, content in sorted(_contents(kept).items()):
-            # Stored and dated alike everywhere: compressed bytes differ from zlib to zlib.
-            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            entry.create_system = 3
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content)
     dest.parent.mkdir(parents=True, exist_ok=True)
-    dest.write_bytes(data.getvalue())
+    dest.write_bytes(archive_of(_contents(kept).items(), before=_SHEBANG))
     dest.chmod(0o755)
 
 

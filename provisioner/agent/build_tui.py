@@ -12,7 +12,7 @@ import importlib.metadata
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 File = tuple[str, bytes]  # where it goes, and what is in it
@@ -37,6 +37,20 @@ def user_downloads_path():
 '''
 
 
+def archive_of(files: Iterable[File], before: bytes = b"") -> bytes:
+    """A zip archive of these files behind `before`: stored and dated alike everywhere, since
+    compressed bytes differ from zlib to zlib."""
+    data = io.BytesIO()
+    data.write(before)
+    with zipfile.ZipFile(data, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in sorted(files):
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
+    return data.getvalue()
+
+
 def packed_tui(kept: Path | None = None) -> bytes:
     """The member. `kept` is a folder where it is kept for the next time, for packing it takes
     half a second."""
@@ -58,14 +72,7 @@ def packed_tui(kept: Path | None = None) -> bytes:
 
 def _pack() -> bytes:
     # Not deflated: those bytes differ from zlib to zlib, and of bzip2 there is but one.
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in sorted(_contents()):
-            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            entry.create_system = 3
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content)
-    return bz2.compress(data.getvalue(), 9)
+    return bz2.compress(archive_of(_contents()), 9)
 
 
 def _contents() -> Iterator[File]:

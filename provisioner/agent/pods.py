@@ -20,6 +20,7 @@ DEADLINE = 5.0  # seconds
 ENDED = ("Succeeded", "Completed", "Failed", "Error", "Evicted")
 LOG = "/api/v1/namespaces/default/pods/{}/log?tailLines={}&limitBytes={}"
 LOG_BYTES = 256 * 1024
+LOG_LINES, MOST_LOG_LINES = 500, 10_000  # where none are asked for, and at the most
 READ_BYTES = 1000 * 1024  # a k3s that is given a limit leaves out what comes last
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _NO_TABLE = (HTTPProblem, ValueError, KeyError, TypeError, IndexError, RecursionError)

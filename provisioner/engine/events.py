@@ -133,4 +133,4 @@ class RunFinished(Event):
 
 
 Sink = Callable[[Event], None]
-"""Receives events, one at a time: the run calls it under a lock."""
+"""Receives events, one at a time, in a thread of the run's own (teller.py)."""

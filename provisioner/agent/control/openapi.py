@@ -6,8 +6,6 @@ from typing import Any
 
 from provisioner.agent import VERSION, pods
 from provisioner.agent.control.exposition import INFERENCE_STATES, STATES
-from provisioner.agent.control.routes import MOST_LINES
-from provisioner.agent.control.routes import TAIL as LINES
 from provisioner.agent.control.web import JSON
 from provisioner.agent.inference import backend
 
@@ -27,7 +25,12 @@ TAIL: Json = {
     "name": "tail",
     "in": "query",
     "description": "How many lines.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LINES, "default": LINES},
+    "schema": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": pods.MOST_LOG_LINES,
+        "default": pods.LOG_LINES,
+    },
 }
 
 

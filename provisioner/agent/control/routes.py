@@ -17,11 +17,10 @@ from provisioner.agent.inference.backend import (
     Unsupported,
     is_model_name,
 )
-from provisioner.agent.pods import NAME, NoSuchPod, PodsProblem
+from provisioner.agent.pods import LOG_LINES, MOST_LOG_LINES, NAME, NoSuchPod, PodsProblem
 
 STREAM_TYPE = "text/event-stream"
 LOG_TYPE = "text/plain; charset=utf-8"
-TAIL, MOST_LINES = 500, 10_000  # lines of a pod's log
 BREATH = 15.0  # seconds between two signs of life of a stream
 
 
@@ -132,9 +131,10 @@ def _tail(query: str) -> int:
     """Of `tail=N`, the number. Raises Refused."""
     key, _, value = query.partition("=")
     if not query:
-        return TAIL
-    if key != "tail" or not re.fullmatch(r"[1-9][0-9]{0,4}", value) or int(value) > MOST_LINES:
-        raise Refused(400, f"beside the name there is only tail, a number from 1 to {MOST_LINES}")
+        return LOG_LINES
+    if key != "tail" or not re.fullmatch(r"[1-9][0-9]{0,4}", value) or int(value) > MOST_LOG_LINES:
+        most = f"a number from 1 to {MOST_LOG_LINES}"
+        raise Refused(400, f"beside the name there is only tail, {most}")
     return int(value)
 
 

@@ -40,7 +40,7 @@ class Nvidia:
             return []
         told = nvml.ask(self._tool)
         if told.missing:
-            told = smi.ask(self._tool)
+            told = smi.ask(self._tool, SMI)
         found = told.devices or self._shown(told.problem or "its driver does not list it")
         return xid.added(found, self._root)
 
@@ -108,16 +108,6 @@ class Nvidia:
             )
             for index, path in enumerate(self._gpus())
         ]  # fmt: skip
-
-
-def memory_problem(failed: bool, pending: bool, uncorrected: int) -> str:
-    """What is wrong with a GPU's memory: rows or pages that can't be or wait to be put out of use,
-    and errors since boot that were not corrected. Empty where nothing is."""
-    if failed:
-        return "a row of its memory could not be remapped: have it replaced"
-    if pending:
-        return "pages of its memory wait to be retired: reset it, or reboot"
-    return f"{uncorrected} uncorrected errors of its memory since boot" if uncorrected else ""
 
 
 def _model(gpu: Path) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.agent.devices.device import Device, Told
-from provisioner.agent.devices.nvidia import memory_problem
+from provisioner.agent.devices.nvidia_memory import memory_problem
 from provisioner.agent.devices.tool import Tool
 
 _CHILD = (

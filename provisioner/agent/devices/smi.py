@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from provisioner.agent.devices.device import Device, Told
-from provisioner.agent.devices.nvidia import SMI, memory_problem
+from provisioner.agent.devices.nvidia_memory import memory_problem
 from provisioner.agent.devices.tool import Tool
 
 if TYPE_CHECKING:
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 _UNKNOWN = ("", "N/A", "[N/A]", "Not Supported", "[Not Supported]", "Unknown Error", "Disabled")
 
 
-def ask(tool: Tool) -> Told:
-    """The GPUs as nvidia-smi has them."""
-    said = tool.ask(SMI, "-q", "-x")
+def ask(tool: Tool, program: str) -> Told:
+    """The GPUs as nvidia-smi, which is `program`, has them."""
+    said = tool.ask(program, "-q", "-x")
     if said.problem:
         return Told([], said.problem)
     try:
         return Told(_parsed(said.output))
     except ValueError as error:
-        return Told([], f"{SMI}'s answer can't be read: {error}")
+        return Told([], f"{program}'s answer can't be read: {error}")
 
 
 def _parsed(xml: str) -> list[Device]:
