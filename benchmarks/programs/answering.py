@@ -10,7 +10,8 @@ import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-PAUSE = 0.02  # seconds between tries
+PAUSE = 0.02  # seconds between tries, at first
+SLACK = 0.02  # share of the time that it has taken so far, by which it may be wrong later
 TIMEOUT = 0.3  # seconds for each
 _NETWORK = 0x40000000  # CLONE_NEWNET
 
@@ -27,9 +28,9 @@ class Answering:
         it gives up, and says that time."""
         # a thread of its own, since it stays in that network
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(self._ask_on, start + patience).result()
+            return pool.submit(self._ask_on, start, start + patience).result()
 
-    def _ask_on(self, deadline: float) -> float:
+    def _ask_on(self, start: float, deadline: float) -> float:
         with open(f"/proc/{self._pid}/ns/net") as network:
             if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), _NETWORK):
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -37,7 +38,7 @@ class Answering:
             with contextlib.suppress(OSError):
                 if self._answers():
                     break
-            time.sleep(PAUSE)
+            time.sleep(max(PAUSE, SLACK * (time.monotonic() - start)))
         return time.monotonic()
 
     def _answers(self) -> bool:
