@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from provisioner.cli.options import Request
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.errors import BadInput
-from provisioner.inventory import GATEWAY, Host, Inventory
+from provisioner.inventory import Host, Inventory
 from provisioner.ssh.pool import Pool
 from provisioner.yamlsource import load_yaml
 
@@ -35,7 +35,7 @@ def call_hosts(request: Request, playbook: Path) -> Called:
     """
     extra = extra_variables(request)
     inventory = open_inventory(request, extra)
-    pool = Pool(request.host_keys, request.lock_wait, frozenset({GATEWAY}))
+    pool = Pool(request.host_keys, request.lock_wait, frozenset(inventory.gateway.hosts))
     if request.executor is None:
         with contextlib.suppress(BadInput):
             hosts, user = _first(request, inventory, playbook)

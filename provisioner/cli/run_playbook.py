@@ -13,7 +13,7 @@ from provisioner.cli.options import Request, output_kind
 from provisioner.cli.recording import record_run
 from provisioner.cli.session import Session
 from provisioner.engine.events import Event, RunFinished, Sink
-from provisioner.inventory import GATEWAY
+from provisioner.inventory import is_gateway
 from provisioner.paths import state_dir
 from provisioner.report import failed_hosts, fan_out, make_report, write_retry_file
 
@@ -97,8 +97,8 @@ class RetryFile:
 
 
 def retry_hosts(hosts: Sequence[str]) -> list[str]:
-    """The hosts that --limit can name: the gateway host is worked on whatever the limit is."""
-    return [name for name in hosts if name != GATEWAY]
+    """The hosts that --limit can name: the gateway hosts are worked on whatever the limit is."""
+    return [name for name in hosts if not is_gateway(name)]
 
 
 def source_words(request: Request) -> list[str]:

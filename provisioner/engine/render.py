@@ -14,7 +14,7 @@ from provisioner.engine.events import Event
 from provisioner.engine.host import HostState
 from provisioner.engine.run import Options, Run
 from provisioner.errors import BadInput
-from provisioner.inventory import GATEWAY, Inventory
+from provisioner.inventory import Inventory
 from provisioner.playbook.model import Play, Playbook, Reached, Task
 from provisioner.playbook.scope import Scope
 from provisioner.playbook.templating import Templar, TemplateFailed
@@ -79,11 +79,7 @@ class _Renderer:
 
     def files(self) -> Iterator[RenderedFile]:
         for play in self.run.playbook.plays:
-            if self.host.name == GATEWAY:
-                takes_part = play.hosts == GATEWAY
-            else:
-                takes_part = self.host in self.run.hosts_of(play)
-            if takes_part:
+            if self.host in self.run.hosts_of(play):
                 self.host.vars.magic["playbook_dir"] = str(play.directory)
                 for reached in play.reached:
                     yield from self._task(play, reached)

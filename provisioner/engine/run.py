@@ -29,7 +29,7 @@ from provisioner.engine.tags import TagFilter
 from provisioner.engine.teller import Teller
 from provisioner.engine.together import CutOff, Together, batches
 from provisioner.errors import BadInput
-from provisioner.inventory import GATEWAY, Host, Inventory
+from provisioner.inventory import GATEWAY, GATEWAYS, Host, Inventory, is_gateway
 from provisioner.paths import data_dir
 from provisioner.playbook.check import check_playbook
 from provisioner.playbook.model import Play, Playbook, Task
@@ -41,6 +41,7 @@ from provisioner.ssh.pool import LOCALHOST, Pool
 
 INTERRUPT_GRACE = 1.5  # seconds that strands have to stop after Ctrl-C
 LOOK_UP = 0.2  # seconds after which the main thread looks for a Ctrl-C that did not wake it
+_GATEWAY_PLAYS = (GATEWAY, GATEWAYS)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Run:
         self._needed: set[str] = set()  # hosts of the plays behind the one that runs
         self._seen: set[str] = set()
         self.chosen = [host.name for host in inventory.chosen(options.limit, options.shard)]
-        shared = frozenset({GATEWAY})
+        shared = frozenset(inventory.gateway.hosts)
         self.pool = pool or Pool(options.host_keys, options.lock_wait, shared)
         self.hosts = {name: self._state(host) for name, host in self._all_hosts().items()}
         for name, facts in options.facts.items():
@@ -158,7 +159,7 @@ class Run:
         return finished
 
     def _has_part(self, play: Play) -> bool:
-        part = "gateway" if play.hosts == GATEWAY else "workers"
+        part = "gateway" if play.hosts in _GATEWAY_PLAYS else "workers"
         return self.options.part in ("all", part)
 
     def _call_gateway(self) -> None:
@@ -169,10 +170,7 @@ class Run:
             self.pool.call(self.hosts[GATEWAY].target, user)
 
     def _all_hosts(self) -> dict[str, Host]:
-        hosts = dict(self.inventory.hosts)
-        if self.inventory.gateway.host:
-            hosts[GATEWAY] = self.inventory.gateway.host
-        return hosts
+        return {**self.inventory.hosts, **self.inventory.gateway.hosts}
 
     def _state(self, host: Host) -> HostState:
         groups = self.inventory.groups
@@ -205,10 +203,16 @@ class Run:
         """What playbooks see as `gateway`."""
         gateway = self.inventory.gateway
         host = gateway.host
+        address = gateway.tunnel_address or (host.address if host else None)
+        port = gateway.tunnel_port or (host.port if host else None)
+        first = [(GATEWAY, address, port)] if host else []
+        rest = [(each.host.name, each.tunnel_address, each.tunnel_port) for each in gateway.standby]
+        names = ("name", "tunnel_address", "tunnel_port")
         return {
             "address": host.address if host else None,
-            "tunnel_address": gateway.tunnel_address or (host.address if host else None),
-            "tunnel_port": gateway.tunnel_port or (host.port if host else None),
+            "tunnel_address": address,
+            "tunnel_port": port,
+            "hosts": [dict(zip(names, each, strict=True)) for each in (*first, *rest)],
             "api": gateway.api,
             "url": gateway.url,
             "admin_token": gateway.admin_token,
@@ -219,6 +223,8 @@ class Run:
 
     def hosts_of(self, play: Play) -> list[HostState]:
         """The hosts of a play that are within the limit. Raises BadInput."""
+        if play.hosts == GATEWAYS:
+            return [self.hosts[name] for name in self.inventory.gateway.hosts]
         if play.hosts == GATEWAY:
             return [self.hosts[GATEWAY]] if GATEWAY in self.hosts else []
         try:
@@ -312,7 +318,7 @@ class Run:
             host.finished = True
             host.summary.stopped, host.summary.advice = _own_error(error), "please report this"
         finally:
-            if host.name not in {*self._needed, GATEWAY}:
+            if host.name not in self._needed and not is_gateway(host.name):
                 self.pool.release(host.target)
             setting.together.leave(host.name, failed=not host.alive)
 
@@ -360,7 +366,7 @@ def _own_error(error: Exception) -> str:
 
 def uses_gateway(play: Play) -> bool:
     """Whether the play, or a task of it, runs on the gateway host."""
-    return play.hosts == GATEWAY or any(task.delegate_to == GATEWAY for task in play.tasks)
+    return play.hosts in _GATEWAY_PLAYS or any(task.delegate_to == GATEWAY for task in play.tasks)
 
 
 def template_search(first: tuple[Path, ...], play: Play, task: Task | None) -> tuple[Path, ...]:

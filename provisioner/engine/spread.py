@@ -27,7 +27,7 @@ from provisioner.engine.events import (
 )
 from provisioner.engine.run import Options, Run
 from provisioner.errors import BadInput
-from provisioner.inventory import GATEWAY, Inventory
+from provisioner.inventory import Inventory
 from provisioner.playbook.loader import Loader
 from provisioner.playbook.model import Play, Playbook
 
@@ -116,7 +116,7 @@ def _spread(
     names = first.chosen
     sink(RunStarted(str(playbook.path), tuple(names), options.check))
     ends = dict(first.execute().hosts)
-    known = {GATEWAY: first.hosts[GATEWAY].vars.facts} if GATEWAY in first.hosts else {}
+    known = {name: first.hosts[name].vars.facts for name in inventory.gateway.hosts}
     topic = f"b9prov-{uuid.uuid4().hex}"
     received = _Received(sink)
     client.subscribe_topic(topic, received)

@@ -2,14 +2,24 @@
 
 from provisioner.inventory.extra import parse_extra
 from provisioner.inventory.load import load_inventory, one_shot
-from provisioner.inventory.model import GATEWAY, Gateway, Host, Inventory, describe
+from provisioner.inventory.model import (
+    GATEWAY,
+    GATEWAYS,
+    Gateway,
+    Host,
+    Inventory,
+    describe,
+    is_gateway,
+)
 
 __all__ = [
     "GATEWAY",
+    "GATEWAYS",
     "Gateway",
     "Host",
     "Inventory",
     "describe",
+    "is_gateway",
     "load_inventory",
     "one_shot",
     "parse_extra",

@@ -22,6 +22,7 @@ def check(data: MarkedDict, hosts: dict[str, MarkedDict], gateway: Gateway) -> l
         *_pool_size(data, len(hosts), gateway),
         *_forwards(data, hosts, gateway),
         *_identity(data.get("gateway", data), data.source),
+        *_standby(data.get("gateway", {})),
     ]
     for name, layer in hosts.items():
         where = data["hosts"].where(name)
@@ -97,6 +98,19 @@ def _forwards(
                 "choose another",
             )
         taken.add(port)
+
+
+def _standby(gateway: MarkedDict) -> Iterator[Problem]:
+    endpoints = {(gateway.get("host"), int(gateway.get("port") or 22))}
+    for name, own in (gateway.get("standby") or {}).items():
+        where = gateway["standby"].where(name)
+        yield from _identity(own, where)
+        endpoint = (own.get("host") or name, int(own.get("port") or 22))
+        if endpoint in endpoints:
+            yield Problem(
+                f"gateway.standby.{name}: {endpoint[0]} port {endpoint[1]} is a host already", where
+            )
+        endpoints.add(endpoint)
 
 
 def _machine_pair(name: str, layer: MarkedDict, where: Source) -> Iterator[Problem]:

@@ -22,9 +22,12 @@ def normalise(data: MarkedDict) -> MarkedDict:
     for name in ("gateway", "defaults"):
         if isinstance(result.get(name), MarkedDict):
             result[name] = _mapped(result[name], _SECTIONS)
-    for name in ("groups", "hosts"):
+    for name, short in (("groups", ""), ("hosts", "address")):
         if isinstance(result.get(name), MarkedDict):
-            result[name] = _entries(result[name], short=name == "hosts")
+            result[name] = _entries(result[name], short)
+    gateway = result.get("gateway")
+    if isinstance(gateway, MarkedDict) and isinstance(gateway.get("standby"), MarkedDict):
+        gateway["standby"] = _entries(gateway["standby"], "host")
     return result
 
 
@@ -37,14 +40,14 @@ def _mapped(data: MarkedDict, keys: frozenset[str] | set[str]) -> MarkedDict:
     return result
 
 
-def _entries(data: MarkedDict, short: bool) -> MarkedDict:
-    """`data` with a mapping for each entry; `short` allows a bare address."""
+def _entries(data: MarkedDict, short: str) -> MarkedDict:
+    """`data` with a mapping for each entry; a bare address becomes its key `short`, if any."""
     result = marked(data.source, data, data.key_sources)
     for name, value in data.items():
         if value is None:
             result[name] = marked(data.where(name), {})
         elif short and isinstance(value, str):
-            result[name] = marked(data.where(name), {"address": value})
+            result[name] = marked(data.where(name), {short: value})
         elif isinstance(value, MarkedDict):
             result[name] = _mapped(value, _SECTIONS)
     return result
@@ -67,6 +70,9 @@ def _check_needed(data: MarkedDict, file: Source) -> list[Problem]:
     if not gateway.get("host") and not gateway.get("url"):
         advice = "the SSH address of the gateway host, or the URL of the API"
         problems.append(Problem("gateway: host or url is needed", data.where("gateway"), advice))
+    if gateway.get("standby") and not gateway.get("host"):
+        message = "gateway: standby without host"
+        problems.append(Problem(message, gateway.where("standby"), "name the first under host:"))
     if not data.get("hosts"):
         problems.append(Problem("there are no hosts", place(data, ["hosts"], file), EXAMPLE))
     return problems

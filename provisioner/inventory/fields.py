@@ -18,7 +18,7 @@ from provisioner.secrets import Secret
 
 Check = Callable[[Any], Any]
 
-RESERVED_NAMES = ("all", "gateway")
+RESERVED_NAMES = ("all", "gateway", "gateways")
 QUOTES = "put it in quotes"
 _TRUE = frozenset({"yes", "on", "true", "1"})
 _FALSE = frozenset({"no", "off", "false", "0"})

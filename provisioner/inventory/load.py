@@ -11,7 +11,14 @@ from provisioner.inventory import conflicts, schema
 from provisioner.inventory.document import check_document, normalise
 from provisioner.inventory.extra import COMMAND_LINE, split_extra
 from provisioner.inventory.merge import mark, marked, merge, merge_all, place, without
-from provisioner.inventory.model import Gateway, Host, Inventory
+from provisioner.inventory.model import (
+    GATEWAY,
+    Gateway,
+    Host,
+    Inventory,
+    Standby,
+    standby_name,
+)
 from provisioner.inventory.references import References
 from provisioner.inventory.sections import values
 from provisioner.inventory.target import parse_target
@@ -19,6 +26,7 @@ from provisioner.yamlsource import MarkedDict, load_yaml
 
 ADMIN_TOKEN_VARIABLE = "B9_ADMIN_TOKEN"
 _ONE_SHOT = Source("command line")
+_SHARED_LOGIN = ("user", "identity_file", "jump", "become_password", "connect_timeout")
 
 
 def load_inventory(path: Path, extra: dict[str, Any] | None = None) -> Inventory:
@@ -141,7 +149,7 @@ def _gateway(data: MarkedDict, extra: MarkedDict) -> Gateway:
     section = data.get("gateway", marked(data.source, {}))
     settings = values(schema.GatewaySettings, section)
     return Gateway(
-        host=_gateway_host(data, section, extra) if settings["host"] else None,
+        host=_gateway_host(data, section, extra, GATEWAY) if settings["host"] else None,
         api=settings["api"],
         url=settings["url"],
         admin_token=settings["admin_token"],
@@ -150,14 +158,31 @@ def _gateway(data: MarkedDict, extra: MarkedDict) -> Gateway:
         forwards=settings["forwards"],
         tunnel_address=settings["tunnel_address"],
         tunnel_port=settings["tunnel_port"],
+        standby=tuple(
+            _standby(data, section, name, extra) for name in section.get("standby") or ()
+        ),
     )
 
 
-def _gateway_host(data: MarkedDict, section: MarkedDict, extra: MarkedDict) -> Host:
-    """The gateway host: its own connection settings; variables from defaults and -e as well."""
+def _standby(data: MarkedDict, section: MarkedDict, name: str, extra: MarkedDict) -> Standby:
+    own = section["standby"][name]
+    if own.get("host") is None:
+        own = merge(own, marked(section["standby"].where(name), {"host": name}))
+    # each host has a port and a key of its own
+    shared = without(section, section.keys() - {*_SHARED_LOGIN, "vars"})
+    host = _gateway_host(data, merge(shared, own), extra, standby_name(name))
+    return Standby(
+        host,
+        own.get("tunnel_address") or host.address,
+        int(own.get("tunnel_port") or host.port),
+    )
+
+
+def _gateway_host(data: MarkedDict, section: MarkedDict, extra: MarkedDict, name: str) -> Host:
+    """A gateway host: its own connection settings; variables from defaults and -e as well."""
     own = without(section, section.keys() - {*schema.CONNECTION_KEYS, "vars"})
     own["address"] = section["host"]
     own.key_sources["address"] = place(section, ["host"], section.source)
     shared = [*schema.CONNECTION_KEYS, *schema.HOST_ONLY_KEYS]
     defaults = without(data.get("defaults", marked(data.source, {})), shared)
-    return _host("gateway", merge_all([defaults, own, without(extra, shared)]), ())
+    return _host(name, merge_all([defaults, own, without(extra, shared)]), ())

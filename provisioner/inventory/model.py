@@ -9,6 +9,7 @@ from provisioner.inventory import patterns
 from provisioner.secrets import MASK, Secret, mask
 
 GATEWAY = "gateway"  # the name of the gateway host
+GATEWAYS = "gateways"  # with those that stand by for it
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,25 @@ class Host:
     groups: tuple[str, ...] = ()
 
 
+def standby_name(name: str) -> str:
+    """The name, as a host of runs, of what the inventory calls so; no worker can have it."""
+    return f"{GATEWAY}@{name}"
+
+
+def is_gateway(name: str) -> bool:
+    """Whether it is the name of a gateway host."""
+    return name == GATEWAY or name.startswith(standby_name(""))
+
+
+@dataclass(frozen=True)
+class Standby:
+    """A further host of the gateway, and where workers reach it."""
+
+    host: Host
+    tunnel_address: str
+    tunnel_port: int
+
+
 @dataclass(frozen=True)
 class Gateway:
     """The gateway; `host` is None when only its `url` is known."""
@@ -45,6 +65,13 @@ class Gateway:
     forwards: list[str] = field(hash=False)
     tunnel_address: str | None
     tunnel_port: int | None
+    standby: tuple[Standby, ...] = ()
+
+    @property
+    def hosts(self) -> dict[str, Host]:
+        """The gateway's hosts by name, the one that is tried first in front."""
+        first = [self.host] if self.host else []
+        return {host.name: host for host in (*first, *(each.host for each in self.standby))}
 
 
 @dataclass
@@ -61,12 +88,15 @@ class Inventory:
 
         A pattern is a name, a group, `all`, one with `*` or `?`, `!x` (not x), `&x` (only those
         also in x), `@FILE` (one host a line), or several with commas or colons. `gateway` alone is
-        the gateway host. Raises BadInput for an unknown name and when nothing is left.
+        the gateway host, `gateways` all of them. Raises BadInput for an unknown name and when
+        nothing is left.
         """
         if pattern is None:
             return list(self.hosts.values())
         if pattern.strip() == GATEWAY and self.gateway.host:
             return [self.gateway.host]
+        if pattern.strip() == GATEWAYS:
+            return list(self.gateway.hosts.values())
         names = patterns.select(pattern, list(self.hosts), self.groups)
         return [self.hosts[name] for name in names]
 

@@ -112,6 +112,14 @@ class GroupSettings(Settings):
     hosts = Key(ListOf(f.WORD), [], "names of its hosts")
 
 
+class StandbySettings(Login):
+    """A further host of the gateway; logged in to as the first, where it does not say otherwise."""
+
+    host = Key(f.ADDRESS, None, "its SSH address; null: its name")
+    tunnel_address = Key(f.ADDRESS, None, "that host as workers reach it; null: as host")
+    tunnel_port = Key(f.PORT, None, "its SSH port as workers reach it; null: as port")
+
+
 class GatewaySettings(Login):
     """The gateway and the host it runs on."""
 
@@ -124,6 +132,9 @@ class GatewaySettings(Login):
     forwards = Key(ListOf(f.FORWARD), [], "further ports for workers: PORT:HOST:HOSTPORT")
     tunnel_address = Key(f.ADDRESS, None, "that host as workers reach it; null: as host")
     tunnel_port = Key(f.PORT, None, "its SSH port as workers reach it; null: as port")
+    standby = Key(
+        ByName(StandbySettings), {}, "its further hosts, tried in this order while that one is away"
+    )
     vars = Key(f.VARIABLES, {}, "variables of your own, for playbooks on that host")
 
 

@@ -9,6 +9,7 @@ import itertools
 import shlex
 import shutil
 import signal
+import socket
 import socketserver
 import subprocess
 import tempfile
@@ -69,6 +70,8 @@ class Gateway:
         words = shlex.split(
             f"/usr/bin/ssh {options}{forwards.partition('}')[0]}{login}".replace("\\\n", " ")
         )
+        login_at = words.index("$(gateway_host)")
+        words[login_at : login_at + 1] = ["-p", str(SSH_PORT), f"{USER}@127.0.0.1"]
         return [word.replace("$CREDENTIALS_DIRECTORY", str(self.folder)) for word in words]
 
     def ssh(self, *words: str) -> list[str]:
@@ -78,6 +81,13 @@ class Gateway:
         kept = [word for word in options if word not in ("-N", "-T")]
         return ["/usr/bin/ssh", *kept, "-p", str(SSH_PORT), *words]
 
+    def program(self, *ports: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        """The tunnel's program, running for a gateway with hosts at those ports."""
+        program = self.folder / "tunnel"
+        program.write_text(tunnel_program(*ports))
+        given = {name: str(self.folder) for name in ("CREDENTIALS_DIRECTORY", "RUNTIME_DIRECTORY")}
+        return running(["sh", program], self.folder / "program.log", given)
+
     def tunnel(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """The running tunnel."""
         return running(list(self.unit_command), self.folder / "tunnel.log")
@@ -86,16 +96,23 @@ class Gateway:
 def template(name: str) -> jinja2.Template:
     """A template as the engine renders it."""
     loader = jinja2.FileSystemLoader(paths.data_dir("templates"))
-    return jinja2.Environment(loader=loader, trim_blocks=True, autoescape=False).get_template(name)
+    environment = jinja2.Environment(loader=loader, trim_blocks=True, autoescape=False)
+    environment.filters["quote"] = shlex.quote
+    return environment.get_template(name)
 
 
-def tunnel_program(port: int) -> str:
-    """The tunnel's program, for a gateway host at a port of this machine."""
+def tunnel_program(*ports: int) -> str:
+    """The tunnel's program, for a gateway with hosts at ports of this machine."""
     return template("b9-tunnel.sh.j2").render(
         tunnel={"port": TUNNEL, "way_back": 16443, "alive_interval": 10, "alive_count": 3},
         tunnel_forwards=[f"{TUNNEL}:localhost:{API}"],
         slot={"address": ADDRESS},
-        gateway={"tunnel_port": port, "tunnel_address": "127.0.0.1"},
+        gateway={
+            "hosts": [
+                {"name": f"at {port}", "tunnel_address": "127.0.0.1", "tunnel_port": port}
+                for port in ports
+            ]
+        },
         tunnel_user=USER,
     )
 
@@ -255,15 +272,35 @@ def test_a_gateway_host_that_turns_it_away_sees_few_tries(gateway: Gateway) -> N
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), TurnAway) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        program = gateway.folder / "tunnel"
-        program.write_text(tunnel_program(server.server_address[1]))
-        credentials = {"CREDENTIALS_DIRECTORY": str(gateway.folder)}
-        with running(["sh", program], gateway.folder / "turned_away.log", credentials):
+        with gateway.program(server.server_address[1]):
             eventually(lambda: len(tries) >= 6, "six tries", seconds=40)
         server.shutdown()
     gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
     assert gaps[0] < 2 and 0.9 < gaps[1] < 4
     assert all(5.9 < gap < 9 for gap in gaps[2:5]), gaps
+
+
+def test_a_host_that_is_away_is_stood_in_for_until_the_session_ends(gateway: Gateway) -> None:
+    active = gateway.folder / "gateway"
+    with closed_port() as closed, gateway.program(closed, SSH_PORT):
+        eventually(lambda: accepts(ADDRESS, K3S), "the reverse listener", seconds=20)
+        assert received(ADDRESS, K3S) == NAMES[K3S]
+        assert active.read_text() == f"at {SSH_PORT}\n"
+
+
+def test_the_first_host_is_taken_while_it_is_there(gateway: Gateway) -> None:
+    active = gateway.folder / "gateway"
+    with closed_port() as closed, gateway.program(SSH_PORT, closed):
+        eventually(lambda: accepts(ADDRESS, K3S), "the reverse listener", seconds=20)
+        assert active.read_text() == f"at {SSH_PORT}\n"
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port of this machine where nobody listens meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:

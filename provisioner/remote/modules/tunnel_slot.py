@@ -1,7 +1,7 @@
 """A worker's place on the gateway host: its own reverse address and its one restricted key.
 
-Not of Ansible. Arguments: `worker, public_key, state, addresses, permit_open, user,
-authorized_keys, state_file, interface`. Returns `address`.
+Not of Ansible. Arguments: `worker, public_key, state, addresses, address, permit_open, user,
+authorized_keys, state_file, interface`. Returns `address`: the one asked for, or a free one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ ARGUMENTS = {
     "public_key": Argument("str"),
     "state": Argument("str", default="present", choices=("present", "absent")),
     "addresses": Argument("str", default="10.199.0.0/24"),
+    "address": Argument("str", default=""),
     "permit_open": Argument("list", default=("127.0.0.1:31994",)),
     "user": Argument("str", default="b9tunnel"),
     "authorized_keys": Argument("str", default="/etc/b9prov/authorized_keys"),
@@ -121,6 +122,9 @@ class Slot:
 
     def _allocate(self, old: str) -> str:
         pool = address_pool(self.arguments["addresses"])
+        wanted = self.arguments["address"]
+        if wanted:
+            return self._unless_taken(wanted)
         if old and ipaddress.IPv4Address(old) in pool:
             return old
         taken = {slot["address"] for slot in self.slots.values()} | self._addresses()
@@ -132,6 +136,16 @@ class Slot:
             f"no free address is left in {pool} ({len(self.slots)} workers)",
             advice="remove workers with `down`, or give gateway.addresses a larger network",
         )
+
+    def _unless_taken(self, address: str) -> str:
+        for worker, slot in self.slots.items():
+            if worker != self.worker and slot["address"] == address:
+                raise ModuleFailed(
+                    f"{address} is the address of worker {worker} on this gateway host",
+                    advice="hosts of one gateway give addresses from one pool:"
+                    " give each inventory a gateway.addresses of its own",
+                )
+        return address
 
     def _refuse_shared_key(self, key: str) -> None:
         for worker, slot in self.slots.items():
