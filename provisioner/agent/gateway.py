@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from provisioner.agent.http import Endpoint, HTTPProblem, Response, Silence, exchange
+from provisioner.agent.http import Endpoint, HTTPProblem, Response, exchange
 from provisioner.agent.log import one_line
 from provisioner.agent.states import DEFAULT_TTL, Action, Answer
 
@@ -22,15 +22,11 @@ TIMEOUTS = {Action.REGISTER: 30.0, Action.KEEPALIVE: 15.0}
 
 
 class Verdict(NamedTuple):
-    """An answer as the state machine takes it, and as a person reads it.
-
-    `heard`: True when an answer came, False when nothing did, None when the way was closed.
-    """
+    """An answer as the state machine takes it, and as a person reads it."""
 
     answer: Answer
     reason: str = ""
     ttl: float = DEFAULT_TTL
-    heard: bool | None = True
 
 
 class Gateway:
@@ -52,8 +48,7 @@ class Gateway:
                 TIMEOUTS[action],
             )
         except HTTPProblem as problem:
-            heard = False if isinstance(problem, Silence) else None
-            return Verdict(Answer.TROUBLE, f"{action.value}: {problem}", heard=heard)
+            return Verdict(Answer.TROUBLE, f"{action.value}: {problem}")
         return judge(action, response)
 
 

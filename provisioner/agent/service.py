@@ -22,7 +22,7 @@ from provisioner.agent.runtime import ASKS, Report, Runtime, own_directory
 from provisioner.agent.settings import Settings
 from provisioner.agent.states import Action, State
 from provisioner.agent.systemd import notify, watchdog_seconds
-from provisioner.agent.tunnel import Proven, Tunnel
+from provisioner.agent.tunnel import Tunnel
 
 _GRACE = 1.5  # for a request under way when the signal comes; SIGTERM ends the agent within 2 s
 _IDLE = 30.0
@@ -49,16 +49,16 @@ class Service:
         self._log = log
         self._clock = Clock()
         self._tunnel = Tunnel(
+            settings.gateway,
             settings.k3s,
             settings.way_back,
             own_directory().with_name(ASKS),
             log,
             tell,
-            self._clock.monotonic,
-            settings.interval,
+            self._clock,
         )
         self._keeper = Keeper(
-            Proven(Gateway(settings.gateway, settings.token), self._tunnel),
+            Gateway(settings.gateway, settings.token),
             {Action.REGISTER: bodies.registration, Action.KEEPALIVE: bodies.keepalive},
             self._clock,
             log,
@@ -85,6 +85,7 @@ class Service:
             # The byte in the socket does the work; a handler is needed for one to be sent.
             signal.signal(number, lambda *_: None)
         thread.start()
+        threading.Thread(target=self._tunnel.watch, daemon=True).start()
         # Ready means that the agent is at work: an outage of the gateway is no failed start.
         notify("READY=1")
         came = self._supervise(reader)

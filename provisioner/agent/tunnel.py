@@ -1,25 +1,25 @@
 """Whether the tunnel carries both ways, and a new start for one that is up but dead.
 
-Outward each keepalive is the proof. Inward the agent goes the way that the gateway does: over the
-tunnel to this machine's address on the gateway host, and from there back to its own k3s.
+The proof is the way that the gateway goes: over the tunnel to this machine's address on the
+gateway host, and from there back to its own k3s, whose certificate nobody else has.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from provisioner.agent.gateway import Verdict
-from provisioner.agent.http import Endpoint, HTTPProblem, exchange
-from provisioner.agent.keeper import Sender
+from provisioner.agent.http import Endpoint, HTTPProblem, Silence, exchange
+from provisioner.agent.keeper import Timekeeper
 from provisioner.agent.log import Log
-from provisioner.agent.states import Action
 
 ASK = "restart-b9-tunnel"
-DEADLINE = 10.0  # seconds
-DEAD_AFTER = 2.0  # keepalives' time without a proof, after which the tunnel is started anew
-DEAD_AFTER_LEAST = 30.0  # seconds: two keepalives that nobody answers
+# With these a dead tunnel is started anew within 30 s of its last proof.
+LOOK_EVERY = 7.0
+DEADLINE = 3.0
+DEAD_AFTER = 20.0
 ASK_AGAIN = 300.0
 
 
@@ -30,55 +30,79 @@ class Ways(NamedTuple):
     inward: bool | None
 
 
-class Tunnel:
-    """`through` leads over the tunnel and back to the k3s that is at `k3s`; None where no such way
-    is there. `asks` is where root is asked for a new start. `interval` is the keepalives'.
+class Reached(enum.Enum):
+    """What came of asking somebody."""
 
-    `tell` hears of kind `tunnel` when a direction dies or comes back. `monotonic` is in seconds.
+    ANSWERED = enum.auto()
+    SILENT = enum.auto()
+    CLOSED = enum.auto()
+    """The connection was ended, or whoever is there is not the one asked for."""
+    NOBODY = enum.auto()
+    """Nobody listens on this machine: the tunnel is down, and its unit sees to that."""
+
+
+class Tunnel:
+    """`gateway` is the API at the tunnel's near end; `through` leads over the tunnel and back to
+    the k3s that is at `k3s`, None where no such way is there. `asks` is where root is asked for a
+    new start. `tell` hears of kind `tunnel` when a direction dies or comes back.
     """
 
     def __init__(
         self,
+        gateway: Endpoint,
         k3s: Endpoint,
         through: Endpoint | None,
         asks: Path,
         log: Log,
         tell: Callable[..., None],
-        monotonic: Callable[[], float],
-        interval: float,
+        clock: Timekeeper,
     ) -> None:
-        self._k3s, self._through = k3s, through
-        self._asks, self._log, self._tell, self._now = asks, log, tell, monotonic
+        self._gateway, self._k3s = gateway, k3s
+        self._through = through if k3s.ca else None
+        self._asks, self._log, self._tell, self._clock = asks, log, tell, clock
         self.ways = Ways(None, None)
-        self._proven = [monotonic(), monotonic()]  # when each direction last was
-        self._asked = -ASK_AGAIN
-        self._dead_after = max(DEAD_AFTER_LEAST, DEAD_AFTER * interval)
+        self._proven = clock.monotonic()
+        self._asked = self._proven - ASK_AGAIN
 
-    def look(self, outward: bool | None) -> None:
-        """Learn from a keepalive whether it was answered, and go the other way."""
-        before, now = self.ways, self._now()
-        self.ways = Ways(outward, self._inward() if outward else before.inward)
-        for place, way in enumerate(self.ways):
-            if way is not False:
-                self._proven[place] = now
+    def watch(self) -> None:
+        """Look again and again until the clock is stopped."""
+        while not self._clock.stopped:
+            self._clock.wait(LOOK_EVERY)
+            if not self._clock.stopped:
+                self.look()
+
+    def look(self) -> None:
+        """Go both ways, and ask for a new start where nothing has come back for too long."""
+        before = self.ways
+        self.ways, dead = self._find()
         if self.ways != before:
             self._tell("tunnel", **self.ways._asdict())
-        dead = [now - proven >= self._dead_after for proven in self._proven]
-        if any(dead) and now - self._asked >= ASK_AGAIN:
-            self._ask("outward" if dead[0] else "inward")
+        now = self._clock.monotonic()
+        if not dead:
+            self._proven = now
+        elif now - self._proven >= DEAD_AFTER and now - self._asked >= ASK_AGAIN:
+            self._ask("outward" if self.ways.outward is False else "inward")
             self._asked = now
 
-    def _inward(self) -> bool | None:
-        """Whether the k3s answers over the tunnel; None where it does not answer here either."""
-        if self._through is None or not self._k3s.ca:
-            return None
-        if answers(self._through):
-            return True
-        return False if answers(self._k3s) else None
+    def _find(self) -> tuple[Ways, bool]:
+        """What carries, and whether the tunnel is there and yet does not."""
+        inward: bool | None = None
+        if self._through:
+            back = reached(self._through, "/livez")
+            if back is Reached.ANSWERED:
+                return Ways(True, True), False  # which went out, too
+            if back is Reached.NOBODY:
+                return Ways(False, False), False
+            inward = False if reached(self._k3s, "/livez") is Reached.ANSWERED else None
+        there = reached(self._gateway, "/api/v1/health")
+        # a gateway that is down closes the connection, by the tunnel's other end
+        outward = {Reached.ANSWERED: True, Reached.CLOSED: None}.get(there, False)
+        dead = inward is False or there is Reached.SILENT
+        return Ways(outward, inward), dead and there is not Reached.NOBODY
 
     def _ask(self, way: str) -> None:
         """Only root may start the unit anew, and does where it watches for this."""
-        said = f"the tunnel has carried nothing {way} for {self._dead_after:.0f} s"
+        said = f"the tunnel has carried nothing {way} for {DEAD_AFTER:.0f} s"
         if not self._asks.is_dir():
             self._log.warning(f"{said}; restart it")
             return
@@ -90,24 +114,14 @@ class Tunnel:
             self._log.warning(f"{said}: it is started anew")
 
 
-class Proven:
-    """Sends by `sender`; the keepalives tell `tunnel` how it fares."""
-
-    def __init__(self, sender: Sender, tunnel: Tunnel) -> None:
-        self._sender, self._tunnel = sender, tunnel
-
-    def send(self, action: Action, body: dict[str, Any]) -> Verdict:
-        """Carry out `action`."""
-        verdict = self._sender.send(action, body)
-        if action is Action.KEEPALIVE:
-            self._tunnel.look(verdict.heard)
-        return verdict
-
-
-def answers(k3s: Endpoint) -> bool:
-    """Whether a k3s of the right authority answers there; with what does not matter."""
+def reached(endpoint: Endpoint, path: str) -> Reached:
+    """Whether somebody, of the right authority where there is one, answers there; with what does
+    not matter."""
     try:
-        exchange(k3s, "GET", "/livez", timeout=DEADLINE)
-    except HTTPProblem:
-        return False
-    return True
+        exchange(endpoint, "GET", path, timeout=DEADLINE)
+    except Silence:
+        return Reached.SILENT
+    except HTTPProblem as problem:
+        refused = isinstance(problem.__cause__, ConnectionRefusedError)
+        return Reached.NOBODY if refused else Reached.CLOSED
+    return Reached.ANSWERED

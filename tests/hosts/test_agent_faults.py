@@ -218,8 +218,8 @@ def test_a_tunnel_that_carries_outward_only_is_started_anew(lab: Lab) -> None:
     process, since = tunnel_process(worker), time.time()
     await_both_ways(worker)
     with firewall(lab.gateway, f"ip daddr {reverse_address(worker)} tcp dport 6443"):
-        said = "the tunnel has carried nothing inward for 30 s: it is started anew"
-        logged(worker, since, said, 90)
+        said = "the tunnel has carried nothing inward for 20 s: it is started anew"
+        logged(worker, since, said, 30)
         await_another(worker, process)
     wait_ready(lab, worker, int(since))
     await_both_ways(worker)

@@ -58,7 +58,8 @@ class Request:
 
 @dataclass
 class ScriptedGateway:
-    """Answers each request with the next scripted answer, then as a healthy gateway would."""
+    """Answers each request with the next scripted answer, then as a healthy gateway would. That
+    it is asked for its health, which agents do for their tunnels, is no part of the script."""
 
     script: deque[tuple[int, Any]] = field(default_factory=deque)
     requests: list[Request] = field(default_factory=list)
@@ -101,7 +102,10 @@ def serve(gateway: ScriptedGateway, port: int = 0) -> ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, *arguments: Any) -> None:
             pass

@@ -130,7 +130,7 @@ def test_one_that_says_nothing_is_given_up_in_time(
         began = time.monotonic()
         verdict = gateway.send(action, {})
         assert time.monotonic() - began < 2
-        assert verdict == Verdict(Answer.TROUBLE, verdict.reason, heard=False)
+        assert verdict == Verdict(Answer.TROUBLE, verdict.reason)
         assert "within 0.3 s" in verdict.reason
 
 

@@ -277,7 +277,7 @@ def test_memory_threads_and_handles(agent: Agent, gateway: ScriptedGateway) -> N
     handles = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
     stop(process)
     assert resident < 22 * 1024
-    assert threads == 3  # the main one, the keeper, and one that waits for callers
+    assert threads == 4  # the main one, the keeper, the tunnel's, and one that waits for callers
     assert handles < 12
 
 
