@@ -11,7 +11,7 @@ APT_PACKAGES_REAL := etcd-server gcc libc6-dev g++
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 MIN_GO := 1.24
 
-.PHONY: demo test setup setup-apt setup-real lint unit contract hosts real oracle bench bench-agent bench-recovery clean
+.PHONY: demo test setup setup-apt setup-real lint unit contract hosts real oracle bench bench-agent bench-recovery bench-throughput clean
 
 demo: setup
 	$(SUDO) $(VENV)/bin/b9prov demo
@@ -65,6 +65,9 @@ bench: setup
 
 bench-agent: setup
 	$(VENV)/bin/python -m benchmarks.agent $(BENCH)
+
+bench-throughput: setup
+	$(SUDO) $(VENV)/bin/python -m benchmarks.throughput $(BENCH)
 
 bench-recovery: setup
 	$(SUDO) $(VENV)/bin/python -m benchmarks.recovery $(BENCH)

@@ -24,6 +24,8 @@ COMMANDS = {
     "status": "Show which hosts are ready, and why others are not.",
     "dashboard": "Watch the workers, live, on a terminal.",
     "machine": "List, make and delete machine records at the gateway.",
+    "tunnel": "Open a local port to a worker's k3s, agent or Ollama.",
+    "kubeconfig": "Write a kubeconfig for a worker's k3s.",
     "inventory": "Check or show an inventory.",
     "render": "Show the files that `up` would write to a host, without connecting.",
     "play": "Run a playbook of your own.",
