@@ -103,3 +103,20 @@ def test_the_gateway_ran_its_job_through_the_reverse_tunnel(lab: Lab, worker: di
         timeout=JOB_SECONDS + 10,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kubectl_reaches_it_by_the_kubeconfig_and_verifies_it(
+    lab: Lab, worker: dict, tmp_path: Path
+) -> None:
+    program, written = Path(sys.executable).with_name("b9prov"), tmp_path / "kubeconfig"
+    argv = [program, "kubeconfig", lab.inventory_path, "w1", "-o", written]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    w1 = lab.host("w1")
+    w1.path("/root/right").write_text(written.read_text())
+    w1.path("/root/wrong").write_text(written.read_text().replace(": localhost", ": another"))
+    asked = "k3s kubectl --kubeconfig /root/{} get --raw /api/v1/namespaces/default"
+    done = w1.exec(asked.format("right").split())
+    assert json.loads(done.stdout)["metadata"]["name"] == "default", done.stderr
+    refused = w1.exec(asked.format("wrong").split())
+    assert refused.returncode != 0 and "certificate is valid for" in refused.stderr
