@@ -1,7 +1,8 @@
-"""The gateway host's audit log: who did what to which worker, one JSON object a line.
+"""Audit logs: one JSON object a line, which are only ever appended.
 
-Lines are only ever appended. Where the file system can, the file is marked so that not even root
-changes a line by accident (`chattr +a`); that mark is taken off to put a full file aside.
+The gateway host's says who did what to which worker. Where the file system can, it is marked so
+that not even root changes a line by accident (`chattr +a`); that mark is taken off to put a full
+file aside.
 """
 
 from __future__ import annotations
@@ -28,15 +29,20 @@ _PARENTS = 20
 
 def note(path: Path, entry: dict[str, Any]) -> str:
     """Append what was done, now, and by whom; returns what went wrong, which undoes nothing."""
-    line = json.dumps({"time": round(time.time(), 3), **entry, **login()}) + "\n"
     try:
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        with _locked(path):
-            _put_full_aside(path)
-            _append(path, line.encode())
+        append(path, {**entry, **login()}, FILE_MODE, marked=True)
     except OSError as error:
         return f"the audit log {path} does not have this: {error.strerror}"
     return ""
+
+
+def append(path: Path, entry: dict[str, Any], mode: int, marked: bool = False) -> None:
+    """Append an entry and its time, in Unix seconds. Raises OSError."""
+    line = json.dumps({"time": round(time.time(), 3), **entry}) + "\n"
+    with _locked(path):
+        _put_full_aside(path)
+        _append(path, line.encode(), mode, marked)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -94,14 +100,15 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _append(path: Path, line: bytes) -> None:
+def _append(path: Path, line: bytes, mode: int, marked: bool) -> None:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, FILE_MODE)
+    descriptor = os.open(path, flags, mode)
     try:
         size = os.fstat(descriptor).st_size
         if not size:
-            os.fchmod(descriptor, FILE_MODE)
-            _mark(descriptor, True)
+            os.fchmod(descriptor, mode)
+            if marked:
+                _mark(descriptor, True)
         elif os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line  # the one before was cut short
         os.write(descriptor, line)
