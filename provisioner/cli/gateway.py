@@ -45,15 +45,16 @@ COLUMNS = (
 Command = Callable[..., Any]
 _WORKERS = click.argument("workers", metavar="WORKER…", nargs=-1)
 _INVENTORY = click.argument("inventory", type=PATH)
+_EXTRA = click.option(
+    "-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`."
+)
 _YES = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
 def _options(command: Command) -> Command:
     for option in reversed(
         (
-            click.option(
-                "-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`."
-            ),
+            _EXTRA,
             connection_options,
             output_option(),
             click.option("--check", is_flag=True, help="Show what would change; touch nothing."),
@@ -84,9 +85,26 @@ def prepare(request: Request) -> int:
     return run_called(alone, playbook, ["b9prov", "gateway", "prepare"])
 
 
+@gateway.command(short_help="Print what an administrator must still type on the gateway host.")
+@click.argument("inventory", type=PATH, required=False)
+@_EXTRA
+@connection_options
+def commands(**options: Any) -> int:
+    """Print the commands that root must still give on the gateway host; nothing when it is ready.
+
+    For `gateway.manage: false`: | ssh ADMIN@GATEWAY sudo sh -eu. INVENTORY is ./inventory.yaml when
+    it is not given.
+    """
+    found = ask_gateway(gateway_session(Request(**options), "gateway_commands", {}), "b9_commands")
+    if found is None:
+        return INTERRUPTED
+    click.echo("".join(found), nl=False)
+    return 0
+
+
 @gateway.command(short_help="Show who has a place there, and whose tunnel is up.")
 @click.argument("inventory", type=PATH, required=False)
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@_EXTRA
 @connection_options
 @output_option()
 def workers(output: str | None, **options: Any) -> int:
@@ -154,7 +172,7 @@ def gateway_session(request: Request, playbook: str, magic: dict[str, Any]) -> S
     return open_session(asked, shipped_playbook(playbook, None), magic)
 
 
-def ask_gateway(session: Session, fact: str) -> list[dict[str, Any]] | None:
+def ask_gateway(session: Session, fact: str) -> list[Any] | None:
     """What the session's playbook leaves in a fact of the gateway host; None when the user
     interrupted it."""
     run = session.run(quiet)

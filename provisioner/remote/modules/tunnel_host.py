@@ -67,6 +67,7 @@ class Look:
         self.commands: list[str] = []
         self.included = True
         self.unread = False
+        self._is_sshd_missing = False
         self._new_units: list[str] = []
 
     def at_user(self) -> None:
@@ -124,32 +125,37 @@ class Look:
             said = tested.said
             self._refuse(f"sshd's configuration is broken: {said}", "mend it; `sshd -t` tells")
             return
+        self._at_drop_in(Path(drop_in["path"]))
         effective = self._effective()
-        wrong = []
-        if not Path(drop_in["path"]).exists():
-            wrong.append(f"there is no {drop_in['path']}")
-        elif self.included:
-            wrong += [
-                f"sshd has {name} {shown} for {self.user}, not {value}"
-                for name, value in wanted(drop_in["content"]).items()
-                if (shown := " ".join(effective.get(name, ["nothing"]))) != value
-            ]
-        if not self.included:
-            line = shlex.quote(f"1i Include {drop_in['path']}")
-            wrong.append(f"{config} does not include {drop_in['path']}")
-            self.commands.append(f"sed -i {line} {shlex.quote(config)}")
-        if wrong:
-            self.commands.append(_install(drop_in))
-        elif self._is_unread(Path(drop_in["path"])):
-            self.unread = True
-            wrong = [f"sshd has not read {drop_in['path']} since it was written"]
-        if wrong:
-            reload = f"systemctl reload {self.arguments['sshd_unit']}"
-            self.missing += wrong
-            self.commands.append(f"/usr/sbin/sshd -t && {reload}")
+        differing = [
+            f"{name} {shown}, not {value}"
+            for name, value in wanted(drop_in["content"]).items()
+            if (shown := " ".join(effective.get(name, ["nothing"]))) != value
+        ]
+        if differing and not self._is_sshd_missing:
+            mend = f"something before {drop_in['path']} sets it"
+            self._refuse(f"sshd has for {self.user} {', '.join(differing)}", mend)
         for reason in kept_out(self.user, groups_of(self.user), effective):
             mend = "change that in sshd_config, then `sshd -t` and reload sshd"
             self._refuse(f"sshd keeps {self.user} out: {reason}", mend)
+
+    def _at_drop_in(self, path: Path) -> None:
+        before, drop_in = len(self.missing), self.arguments["drop_in"]
+        config = self.arguments["sshd_config"]
+        if not self.included:
+            line = shlex.quote(f"1i Include {path}")
+            self._miss(f"{config} does not include {path}", f"sed -i {line} {shlex.quote(config)}")
+        if not path.exists():
+            self._miss(f"there is no {path}", _install(drop_in))
+        elif path.read_text(errors="replace") != drop_in["content"]:
+            self._miss(f"{path} is not as b9prov writes it", _install(drop_in))
+        elif self._is_unread(path):
+            self.unread = True
+            self.missing.append(f"sshd has not read {path} since it was written")
+        self._is_sshd_missing = len(self.missing) > before
+        if self._is_sshd_missing:
+            reload = f"systemctl reload {self.arguments['sshd_unit']}"
+            self.commands.append(f"/usr/sbin/sshd -t && {reload}")
 
     def _is_unread(self, drop_in: Path) -> bool:
         name = "StateChangeTimestampMonotonic"  # a reload is a change
@@ -192,12 +198,13 @@ def wanted(drop_in: str) -> dict[str, str]:
 def includes(config: Path, path: str) -> bool:
     """Whether sshd's configuration reads the file, for every user."""
     lines = config.read_text(errors="replace").splitlines() if config.exists() else []
+    for_all = True
     for line in lines:
         words = line.split()
         keyword = words[0].lower() if words else ""
         if keyword == "match":
-            return False  # from here on, only for some
-        if keyword == "include":
+            for_all = words[1:2] == ["all"]
+        if keyword == "include" and for_all:
             patterns = (str(config.parent / word.strip('"')) for word in words[1:])
             if any(fnmatch.fnmatch(path, pattern) for pattern in patterns):
                 return True

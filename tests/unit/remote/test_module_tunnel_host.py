@@ -40,6 +40,7 @@ def test_who_is_kept_out(effective: Settings, reason: str) -> None:
         ("Port 22\n", False),
         ("# Include /etc/ssh/sshd_config.d/*.conf\n", False),
         ("Include /etc/ssh/other.d/*.conf\n", False),
+        ("Match User ann\nX11Forwarding no\nMatch all\nInclude /etc/ssh/sshd_config.d/*\n", True),
         ("Match User ann\nInclude /etc/ssh/sshd_config.d/*.conf\n", False),
     ],
 )
