@@ -184,7 +184,7 @@ def test_an_administrator_does_what_is_printed(bare: Driver) -> None:
 
     (printed,) = ran.of("task_finished", host="gateway", module="debug")
     commands = b9prov(bare, "gateway", "commands", str(inventory)).stdout
-    assert printed["msg"] == commands.strip()
+    assert printed["result"]["msg"].strip() == commands.strip()
     sh(lab.gateway, commands)
     assert b9prov(bare, "gateway", "commands", str(inventory)).stdout == ""
     bare.up(inventory=inventory)

@@ -26,11 +26,8 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
     slots = statefile.load(Path(arguments["state_file"])).get("slots", {})
     keys_file = Path(arguments["authorized_keys"])
     lines = keys_file.read_text().splitlines() if keys_file.exists() else []
-    since = {
-        address: session.began
-        for session in tunnelsessions.sessions(arguments["user"])
-        for address in session.addresses
-    }
+    sessions = tunnelsessions.sessions(arguments["user"])
+    since = {address: session.began for session in sessions for address in session.addresses}
     found = [
         {
             "name": worker,
@@ -46,7 +43,8 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
         }
         for worker, slot in sorted(slots.items())
     ]
-    _look_up([each for each in found if not each["listening"]], arguments["user"])
+    down = [each for each in found if not each["listening"]]
+    _look_up(down, arguments["user"], {session.login for session in sessions})
     return {"changed": False, "slots": found}
 
 
@@ -59,13 +57,17 @@ def _state(worker: str, slot: dict[str, Any], lines: list[str]) -> str:
     return "rotating" if "next_key" in slot else "ok"
 
 
-def _look_up(found: list[dict[str, Any]], user: str) -> None:
-    """When those that are down were last up, as far as the host's journal goes back."""
+def _look_up(found: list[dict[str, Any]], user: str, alive: set[int]) -> None:
+    """When those that are down were last up, as far as the host's journal goes back.
+
+    Of a session whose end was not logged, such as one that was killed, it has the beginning.
+    """
     if not found:
         return
     seen: dict[str, float] = {}
     for login in tunnelsessions.logins(user, since=0):
-        at = login.ended or login.began
+        ending = login.ended is None and login.pid in alive
+        at = time.time() if ending else login.ended or login.began
         seen[login.fingerprint] = max(at, seen.get(login.fingerprint, 0.0))
     for each in found:
         each["last_seen"] = seen.get(each["key"])
