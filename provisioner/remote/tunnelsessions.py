@@ -118,7 +118,8 @@ def logins(user: str, since: float) -> list[Login]:
     )
     accepted = re.compile(rf"Accepted publickey for {re.escape(user)} .*\b(SHA256:\S+)")
     found: list[Login] = []
-    for at, pid, text in _LINE.findall(said.stdout):
+    # some journalctl turn the order round where lines are counted and chosen
+    for at, pid, text in sorted(_LINE.findall(said.stdout), key=lambda line: float(line[0])):
         if match := accepted.match(text):
             found.append(Login(int(pid), float(at), match[1]))
         else:

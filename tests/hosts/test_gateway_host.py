@@ -278,7 +278,7 @@ def test_a_revoked_worker_is_cut_off_and_the_others_are_not(served: Driver) -> N
     assert ran.code == 0, tail(ran)
     assert not k3s_answers(lab, worker)
     assert worker.exec(["sh", "-c", reach]).stdout == ""
-    assert sh(worker, "systemctl is-active thief || true") == "inactive\n"
+    assert sh(worker, "systemctl is-active thief || true") != "active\n"
     rows = listed(served)
     assert (rows["w1"]["state"], rows["w1"]["listening"]) == ("revoked", False)
     assert {name: rows[name]["since"] for name in ("w2", "w3")} == {
