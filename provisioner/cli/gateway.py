@@ -155,7 +155,7 @@ def restore(inventory: Path, workers: tuple[str, ...], yes: bool, **options: Any
 def rotate_keys(
     inventory: Path, workers: tuple[str, ...], limit: str | None, **options: Any
 ) -> int:
-    """Give workers new tunnel keys; their tunnels are down for a second at the most.
+    """Give workers new tunnel keys; their tunnels are down for as long as they take to connect.
 
     WORKERs are names or groups of the inventory, or `all`. The old key holds until the tunnel is up
     with the new one.
