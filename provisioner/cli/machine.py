@@ -24,11 +24,13 @@ from provisioner.cli.options import (
     output_kind,
     output_option,
 )
+from provisioner.cli.recording import noted
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.errors import BadInput, Source
 from provisioner.gateway.channel_http import session_over
 from provisioner.gateway.client import GatewayClient, Machine
 from provisioner.inventory import Gateway, Inventory
+from provisioner.journal import Record
 from provisioner.report.tables import render_table
 from provisioner.ssh.connect import Unreachable, connect
 
@@ -117,7 +119,7 @@ def create(
     that `up` sets up need none of this.
     """
     loaded = _load(inventory, extra_vars)
-    with _client(loaded, host_keys) as client:
+    with _noted(loaded, "create", "--pool", pool), _client(loaded, host_keys) as client:
         made = client.create_machine(pool)
     commands = manual_commands(loaded.gateway, made)
     if output == "json":
@@ -161,7 +163,8 @@ def delete(
             raise click.ClickException(f"pool {pool} has no machine {machine_id!r} ({advice})")
         if not (yes or agreed(f"Delete machine {machine_id} ({known[machine_id].status})?")):
             return FAILED
-        client.delete_machine(machine_id, pool)
+        with _noted(loaded, "delete", machine_id, "--pool", pool):
+            client.delete_machine(machine_id, pool)
     click.echo(f"machine {machine_id} of pool {pool} is deleted")
     return 0
 
@@ -212,6 +215,15 @@ def _load(path: Path | None, extra_vars: tuple[str, ...]) -> Inventory:
         advice = "for instance `admin_token: !env B9_ADMIN_TOKEN`"
         raise BadInput.of("gateway.admin_token is needed", where, advice)
     return loaded
+
+
+@contextmanager
+def _noted(inventory: Inventory, *words: str) -> Iterator[None]:
+    """The audit log knows of what is done in the block."""
+    command = shlex.join(["b9prov", "machine", *words])
+    with noted(Record(command, "", str(Path(inventory.source).resolve()))) as record:
+        yield
+        record.exit_code = 0
 
 
 def _pools(inventory: Inventory) -> list[str]:

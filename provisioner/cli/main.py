@@ -23,6 +23,7 @@ COMMANDS = {
     "down": "Undo `up`: leave nothing behind.",
     "status": "Show which hosts are ready, and why others are not.",
     "dashboard": "Watch the workers, live, on a terminal.",
+    "gateway": "The gateway host: who has a place on it; cut off, renew keys.",
     "machine": "List, make and delete machine records at the gateway.",
     "tunnel": "Open a local port to a worker's k3s, agent or Ollama.",
     "kubeconfig": "Write a kubeconfig for a worker's k3s.",
@@ -32,6 +33,7 @@ COMMANDS = {
     "plan": "Save what `up` would change, to carry it out later.",
     "apply": "Carry out a plan, if all is still as it was planned.",
     "runs": "Show past runs and their logs.",
+    "audit": "Show who did what to which worker.",
     "lab": "Real Debian hosts on this machine, to try and to test against.",
     "demo": "See it all work, on a lab.",
 }

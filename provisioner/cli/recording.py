@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,12 +19,23 @@ from provisioner.engine.resume import Memory
 from provisioner.engine.run import Options
 from provisioner.errors import BadInput
 from provisioner.journal import Formats, Journal, Record, find, runs
+from provisioner.journal.audit import audited
 from provisioner.journal.record import RUNNING
 from provisioner.journal.store import LAST, Kept
 from provisioner.paths import state_dir
 from provisioner.report import Rerun, make_report
 from provisioner.report.files import how_it_ended
 from provisioner.secrets import mask
+
+
+def audit_path() -> Path:
+    """Where the audit log is."""
+    return state_dir() / "audit.jsonl"
+
+
+def noted(record: Record) -> AbstractContextManager[Record]:
+    """Have the audit log know of a command for the length of a block."""
+    return audited(audit_path(), record, lambda text: say(f"warning: {text}"))
 
 
 def journal_dir() -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import Request, output_kind
-from provisioner.cli.recording import record_run
+from provisioner.cli.recording import noted, record_run
 from provisioner.cli.session import Session
 from provisioner.engine.events import Event, RunFinished, Sink
 from provisioner.inventory import is_gateway
@@ -50,7 +50,7 @@ def run_playbook(
             verbose=request.verbose,
         )
         sinks = [retry, *_junit(request), *sinks, report]
-    with recording.journal as journal:
+    with noted(recording.journal.record), recording.journal as journal:
         try:
             code = exit_code(execute(recording.session, fan_out(*sinks)))
         finally:

@@ -16,6 +16,7 @@ from provisioner.engine.events import Event, RunFinished, Sink
 from provisioner.engine.run import Options, Run
 from provisioner.engine.tags import TagFilter
 from provisioner.inventory import Inventory
+from provisioner.operator import operator
 from provisioner.paths import cache_dir, data_dir, state_dir
 from provisioner.playbook.loader import Loader
 from provisioner.playbook.model import Playbook
@@ -71,6 +72,7 @@ def open_session(
                 "b9prov_version": __version__,
                 "b9prov_state_dir": str(state_dir()),
                 "b9prov_controller_time": time.time(),
+                "b9prov_operator": operator(),
                 **magic,
             },
             host_keys=request.host_keys,

@@ -87,11 +87,10 @@ class Journal:
         self._done = Lines(folder / store.DONE, self._appender)
 
     def __call__(self, event: Event) -> None:
-        if self._folder is None:
-            return
-        self._events(event)
-        for host, told in _by_host(event):
-            self._log(host)(told)
+        if self._folder is not None:
+            self._events(event)
+            for host, told in _by_host(event):
+                self._log(host)(told)
         if isinstance(event, RunFinished):
             self._note_ends(event)
         elif isinstance(event, (RunStarted, PlayStarted)):
@@ -112,11 +111,11 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.record.ended = time.time()
+        self.record.exit_code = self.exit_code if error is None else exit_code_of(error)
+        self.record.error = type(error).__name__ if error is not None else ""
         if self._folder is None:
             return
-        self.record.ended = time.time()
-        self.record.exit_code = self.exit_code if error is None else _code(error)
-        self.record.error = type(error).__name__ if error is not None else ""
         for report in (self._events, *self._logs.values()):
             self._attempt(report.close)
         self._appender.close()
@@ -142,7 +141,7 @@ class Journal:
         """Name them before they are touched, should we not live to tell."""
         new = {host: {"end": "begun"} for host in hosts if host not in self.record.hosts}
         self.record.hosts.update(new)
-        if new:
+        if new and self._folder is not None:
             self._attempt(lambda: self.record.save(self.folder))
 
     def _note_ends(self, event: RunFinished) -> None:
@@ -169,7 +168,7 @@ def _end(event: RunFinished, host: str) -> RunFinished:
     return replace(event, hosts={host: event.hosts[host]}, unfinished=unfinished)
 
 
-def _code(error: BaseException) -> int:
+def exit_code_of(error: BaseException) -> int:
     """What the command exits with for an exception."""
     if isinstance(error, KeyboardInterrupt):
         return 130

@@ -118,7 +118,12 @@ def remove_tree(directory: Path) -> None:
     directory = directory.resolve()
     if points := mounted_under(directory):
         raise LabError(f"{points[0]} is still mounted", f"umount {points[0]}")
-    if directory.exists():
+    if not directory.exists():
+        return
+    try:
+        shutil.rmtree(directory)
+    except PermissionError:  # a log that may only be appended to
+        subprocess.run(["chattr", "-R", "-f", "-a", directory], check=False)
         shutil.rmtree(directory)
 
 

@@ -39,7 +39,9 @@ _TITLES = {
     "gpu": "GPU",
     "id": "ID",
     "last_keepalive_age": "keepalive",
+    "last_seen_age": "last seen",
     "machine_id": "machine",
+    "since_age": "up since",
 }
 _STYLES = {"yes": "green", "ready": "green", "active": "green", "ok": "green"} | dict.fromkeys(
     ("no", "failed", "inactive", "unreachable", "missing", "not ready"), "red"

@@ -210,6 +210,7 @@ RESTLESS = re.compile(
             r"var/lib/systemd(/|$)",  # random seed, clock, catalogs
             r"var/lib/private(/|$)",  # state of systemd's own dynamic users
             r"var/lib/dbus(/|$)",
+            r"var/backups(/|$)",  # of dpkg, once a day
             r"var/cache(/|$)",
             r"var/tmp(/|$)",  # directories of services' private /tmp
             r"tmp(/|$)",

@@ -1,7 +1,8 @@
 """A worker's place on the gateway host: its own reverse address and its one restricted key.
 
-Not of Ansible. Arguments: `worker, public_key, state, addresses, address, permit_open, user,
-authorized_keys, state_file, interface`. Returns `address`: the one asked for, or a free one.
+Not of Ansible. Arguments: `worker, public_key, next_key, state, addresses, address, permit_open, user,
+by, authorized_keys, state_file, audit_log, interface`. Returns `address`: the one asked for, or a
+free one.
 """
 
 from __future__ import annotations
@@ -10,47 +11,45 @@ import base64
 import binascii
 import ipaddress
 import json
-import os
-import pwd
 import re
-import signal
-import socket
-import struct
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from provisioner.remote import process, statefile
+from provisioner.remote import auditlog, process, statefile, tunnelsessions
 from provisioner.remote.arguments import Argument
 from provisioner.remote.module import Context, ModuleFailed, Result
+from provisioner.remote.tunnelsessions import PORT
 
+STATES = ("present", "absent", "revoked", "restored")
 ARGUMENTS = {
     "worker": Argument("str", required=True, aliases=("name",)),
     "public_key": Argument("str"),
-    "state": Argument("str", default="present", choices=("present", "absent")),
+    "next_key": Argument("str"),
+    "state": Argument("str", default="present", choices=STATES),
     "addresses": Argument("str", default="10.199.0.0/24"),
     "address": Argument("str", default=""),
     "permit_open": Argument("list", default=("127.0.0.1:31994",)),
     "user": Argument("str", default="b9tunnel"),
+    "by": Argument("str", default=""),
     "authorized_keys": Argument("str", default="/etc/b9prov/authorized_keys"),
     "state_file": Argument("str", default="/var/lib/b9prov/slots.json"),
+    "audit_log": Argument("str", default=auditlog.PATH),
     "interface": Argument("str", default="lo"),
 }
-PORT = 6443  # the gateway dials no other
 KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ssh-rsa")
 WORKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 TARGET = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 NEW_KEY = "(new key)"
 LOOPBACK = ("127.0.0.1", "localhost")
 KEYS_MODE = 0o644  # sshd reads the file as the tunnel user
-END_WAIT = 5.0
+CONNECTING = 5.0  # seconds in which another worker's new session may not listen yet
 IP_TIMEOUT = 30.0
 
 
 def run(arguments: dict[str, Any], context: Context) -> Result:
-    """Give the worker its slot, or take it away and cut the worker off."""
+    """Give the worker its slot, take it away and cut the worker off, or only cut it off."""
     if not WORKER.fullmatch(arguments["worker"]):
         raise ModuleFailed(f"{arguments['worker']!r} is no name for a worker")
     path = Path(arguments["state_file"])
@@ -60,8 +59,11 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
         nullcontext() if context.check else statefile.locked(path, f"slot of {arguments['worker']}")
     ):
         slot = Slot(arguments, context.check)
-        address = slot.present() if arguments["state"] == "present" else slot.absent()
-    result: Result = {"changed": slot.changed, "address": address}
+        try:
+            address = getattr(slot, arguments["state"])()
+        finally:
+            warnings = slot.audit()
+    result: Result = {"changed": slot.changed, "address": address, "warnings": warnings}
     if context.diff:
         after = "".join(f"{line}\n" for line in slot.lines)
         result["diff"] = {"before": slot.before, "after": after, "path": str(slot.keys_file)}
@@ -76,56 +78,131 @@ class Slot:
         self.arguments = arguments
         self.check = check
         self.changed = False
+        self.done: list[str] = []  # what the audit log is told
         self.interface: str = arguments["interface"]
         self.keys_file = Path(arguments["authorized_keys"])
         self.state_file = Path(arguments["state_file"])
         self.state = statefile.load(self.state_file)
-        self.slots: dict[str, dict[str, str]] = self.state.setdefault("slots", {})
+        self.slots: dict[str, dict[str, Any]] = self.state.setdefault("slots", {})
+        self.old = dict(self.slots.get(self.worker, {}))
         self.before = self.keys_file.read_text() if self.keys_file.exists() else ""
         self.lines = self.before.splitlines()
 
     def present(self) -> str:
         """Entry, address, key, in this order: each step is safe to be the last."""
+        self._refuse_revoked()
         text = (self.arguments["public_key"] or "").strip()
         # a check of a new worker comes before there is a key
         key = NEW_KEY if self.check and not text else public_key(text)
-        targets = permitted(self.arguments["permit_open"])
-        self._refuse_shared_key(key)
-        old = self.slots.get(self.worker, {})
-        address = self._allocate(old.get("address", ""))
-        moved = bool(old) and old["address"] != address
-        if old != {"address": address, "key": key}:
-            self.changed = True
-            self.slots[self.worker] = {"address": address, "key": key}
-            self._save()
-        self._add_address(address)
-        self._write_keys([*self._others(), key_line(self.worker, key, address, targets)])
-        if old and (moved or old["key"] != key):  # the old key's session would hold the port
-            self._end_sessions(old["address"])
-        if moved:
-            self._remove_address(old["address"])
-        return address
+        return self._place(key)
+
+    def restored(self) -> str:
+        """Let a revoked worker in again, with the key and the address that it had."""
+        self._refuse_unknown()
+        if "revoked" in self.old:
+            self.done.append("restored")
+        return self._place(self.old["key"])
+
+    def revoked(self) -> str:
+        """Cut the worker off, and keep its address from others. The key goes first, so that
+        nothing comes back once the sessions are ended."""
+        self._refuse_unknown()
+        if "revoked" not in self.old:
+            mark = {"at": int(time.time()), "by": self.arguments["by"]}
+            self._enter({**self._entry(), "revoked": mark})
+            self.done.append("revoked")
+        self._write_keys(self._others())
+        self._end_strays(grace=0)
+        return str(self.old["address"])
 
     def absent(self) -> str:
-        """The key goes first, so that nothing comes back once the session is ended."""
-        address = self.slots.get(self.worker, {}).get("address", "")
+        """The key goes first here too."""
+        address = str(self.old.get("address", ""))
+        if address:
+            self.done.append("removed")
         self._write_keys(self._others())
         if address:
-            self._end_sessions(address)
+            self._end_strays(grace=0)
             self._remove_address(address)
-            self.changed = True
-            del self.slots[self.worker]
-            self._save()
+            self._enter(None)
         return address
+
+    def audit(self) -> list[str]:
+        """Have the audit log know; what is to be told of that."""
+        if self.check or not self.done:
+            return []
+        entry = self.slots.get(self.worker, self.old)
+        said = [
+            auditlog.note(
+                Path(self.arguments["audit_log"]),
+                {
+                    "action": action,
+                    "worker": self.worker,
+                    "address": entry.get("address", ""),
+                    "key": tunnelsessions.fingerprint(entry.get("key", "")),
+                    "by": self.arguments["by"],
+                },
+            )
+            for action in self.done
+        ]
+        return [each for each in said if each]
 
     # -- the entry -------------------------------------------------------------------------
 
+    def _place(self, key: str) -> str:
+        targets = permitted(self.arguments["permit_open"])
+        following = self.arguments["next_key"]
+        keys = [key, *([public_key(following)] if following else [])]
+        for each in keys:
+            self._refuse_shared_key(each)
+        address = self._allocate(self.old.get("address", ""))
+        moved = bool(self.old) and self.old["address"] != address
+        both = dict(zip(("key", "next_key"), keys))  # noqa: B905 (Python 3.9)
+        self._enter({**self._entry(), "address": address, **both})
+        self._add_address(address)
+        lines = [key_line(self.worker, each, address, targets) for each in keys]
+        self._write_keys([*self._others(), *lines])
+        if moved:
+            self._end_listeners(self.old["address"])
+            self._remove_address(self.old["address"])
+        elif self._keys_of(self.old) - set(keys):  # a session of such a one would hold the port
+            self._end_strays(CONNECTING)
+        return address
+
+    def _entry(self) -> dict[str, Any]:
+        """The lasting part of the entry, or the beginnings of a new one."""
+        passing = ("next_key", "revoked")
+        kept = {name: value for name, value in self.old.items() if name not in passing}
+        return kept or {"owner": self.arguments["by"], "created": int(time.time())}
+
+    def _enter(self, entry: dict[str, Any] | None) -> None:
+        """Write the worker's entry where it is another; None takes it out."""
+        if entry == (self.old or None):
+            return
+        self.changed = True
+        if entry is None:
+            del self.slots[self.worker]
+        else:
+            self._note_change(entry)
+            self.slots[self.worker] = entry
+        if not self.check:
+            statefile.save(self.state_file, self.state, 0o644)
+
+    def _note_change(self, entry: dict[str, Any]) -> None:
+        if not self.old:
+            self.done.append("slot given")
+        elif entry["address"] != self.old["address"]:
+            self.done.append(f"moved from {self.old['address']}")
+        if self.old and entry["key"] != self.old["key"]:
+            self.done.append("key changed")
+        elif entry.get("next_key", "") not in self._keys_of(self.old) | {""}:
+            self.done.append("second key allowed")
+
     def _allocate(self, old: str) -> str:
         pool = address_pool(self.arguments["addresses"])
-        wanted = self.arguments["address"]
-        if wanted:
-            return self._unless_taken(wanted)
-        if old and ipaddress.IPv4Address(old) in pool:
+        if self.arguments["address"]:
+            return self._unless_taken(self.arguments["address"])
+        if old and (ipaddress.IPv4Address(old) in pool or self.arguments["state"] == "restored"):
             return old
         taken = {slot["address"] for slot in self.slots.values()} | self._addresses()
         free = (str(each) for each in pool.hosts() if each.packed[3] not in (0, 255))
@@ -149,16 +226,33 @@ class Slot:
 
     def _refuse_shared_key(self, key: str) -> None:
         for worker, slot in self.slots.items():
-            if worker != self.worker and slot["key"] == key:
+            if worker != self.worker and key in self._keys_of(slot):
                 raise ModuleFailed(
                     f"worker {worker} has the same tunnel key as {self.worker}",
                     advice="two names for one host, or a cloned disk: remove /etc/b9prov/tunnel"
                     f" on {self.worker} and run again",
                 )
 
-    def _save(self) -> None:
-        if not self.check:
-            statefile.save(self.state_file, self.state, 0o644)
+    def _refuse_revoked(self) -> None:
+        if mark := self.old.get("revoked"):
+            at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(mark["at"]))
+            who = f" by {mark['by']}" if mark["by"] else ""
+            raise ModuleFailed(
+                f"worker {self.worker} was revoked on {at}{who}",
+                advice=f"`b9prov gateway restore INVENTORY {self.worker}` lets it in again,"
+                " `b9prov down` takes it out for good",
+            )
+
+    def _refuse_unknown(self) -> None:
+        if not self.old:
+            known = ", ".join(sorted(self.slots)) or "none"
+            raise ModuleFailed(
+                f"no worker {self.worker} has an address here", advice=f"there are: {known}"
+            )
+
+    @staticmethod
+    def _keys_of(entry: dict[str, Any]) -> set[str]:
+        return {entry[name] for name in ("key", "next_key") if name in entry}
 
     # -- the key ---------------------------------------------------------------------------
 
@@ -170,6 +264,7 @@ class Slot:
         if sorted(lines) == sorted(self.lines) and not wrong_mode:
             return
         self.changed = True
+        self.done = self.done or ["line rewritten"]
         self.lines = lines
         if not self.check:
             statefile.replace(self.keys_file, "".join(f"{line}\n" for line in lines), KEYS_MODE)
@@ -192,23 +287,23 @@ class Slot:
         if address in self._addresses(self.interface) and not self.check:
             ip("address", "delete", f"{address}/32", "dev", self.interface)
 
-    # -- the session -----------------------------------------------------------------------
+    # -- the sessions ----------------------------------------------------------------------
 
-    def _end_sessions(self, address: str) -> None:
-        """End the sshd that listens at the address for the worker, and nothing else."""
+    def _end_listeners(self, address: str) -> None:
+        if not self.check:
+            tunnelsessions.end_listeners(self.arguments["user"], address)
+
+    def _end_strays(self, grace: float) -> None:
+        """End all sessions whose key is not in the file any more."""
         if self.check:
             return
-        try:
-            uid = pwd.getpwnam(self.arguments["user"]).pw_uid
-        except KeyError:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            listeners = [pid for pid in listening(address, PORT) if is_sshd(pid, uid)]
-            for pid in listeners:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            if not listeners or _ended(listeners):
-                return
+        keys = {tunnelsessions.fingerprint(line) for line in self.lines} - {""}
+        others = {
+            slot["address"]
+            for worker, slot in self.slots.items()
+            if worker != self.worker and "revoked" not in slot
+        }
+        tunnelsessions.end_strays(self.arguments["user"], keys, others, grace)
 
 
 def public_key(text: str) -> str:
@@ -277,46 +372,3 @@ def ip(*arguments: str) -> str:
         advice = "install iproute2" if done.rc == 127 else ""
         raise ModuleFailed(f"ip {' '.join(arguments)}: {done.said}", advice=advice)
     return done.stdout
-
-
-def listening(address: str, port: int) -> Iterator[int]:
-    """Process ids that hold a listening socket at exactly this address and port."""
-    number = struct.unpack("=I", socket.inet_aton(address))[0]
-    local, inodes = f"{number:08X}:{port:04X}", set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1] == local and fields[3] == "0A":
-            inodes.add(f"socket:[{fields[9]}]")
-    for each in Path("/proc").iterdir():
-        if inodes and each.name.isdigit() and inodes & open_files(int(each.name)):
-            yield int(each.name)
-
-
-def open_files(pid: int) -> set[str]:
-    """What the process's descriptors point to; nothing for one that has ended."""
-    found = set()
-    with suppress(OSError):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                found.add(str(descriptor.readlink()))
-    return found
-
-
-def is_sshd(pid: int, uid: int) -> bool:
-    """Whether this is a session of sshd (sshd-session in newer ones) for that user."""
-    with suppress(OSError):
-        # not the owner of /proc/PID: sshd's sessions are not dumpable, so that is root
-        status = Path(f"/proc/{pid}/status").read_text()
-        fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-        return fields["Name"].strip().startswith("sshd") and fields["Uid"].split()[0] == str(uid)
-    return False
-
-
-def _ended(pids: list[int]) -> bool:
-    """Wait for processes that are not ours to wait for: only looking again tells."""
-    deadline = time.monotonic() + END_WAIT
-    while any(open_files(pid) for pid in pids):
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.05)
-    return True

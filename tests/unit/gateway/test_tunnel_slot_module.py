@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from append_only import removable
 
 from provisioner.remote.arguments import normalise
 from provisioner.remote.module import Context, ModuleFailed
@@ -45,11 +48,16 @@ class Runner:
     def __init__(self, folder: Path, ip: FakeIp) -> None:
         self.keys = folder / "etc" / "authorized_keys"
         self.slots = folder / "lib" / "slots.json"
+        self.log = folder / "log" / "audit.jsonl"
         self.ip = ip
 
     def __call__(self, worker: str = "w1", number: int = 1, **more: Any) -> dict[str, Any]:
         check = more.pop("check", False)
-        files = {"authorized_keys": str(self.keys), "state_file": str(self.slots)}
+        files = {
+            "authorized_keys": str(self.keys),
+            "state_file": str(self.slots),
+            "audit_log": str(self.log),
+        }
         arguments = {"worker": worker, "public_key": key(number), **files, **more}
         return tunnel_slot.run(
             normalise(arguments, tunnel_slot.ARGUMENTS), Context(check=check, diff=True)
@@ -60,10 +68,11 @@ class Runner:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
     ip = FakeIp()
     monkeypatch.setattr(tunnel_slot, "ip", ip)
-    return Runner(tmp_path, ip)
+    yield Runner(tmp_path, ip)
+    removable(tmp_path)
 
 
 def test_gives_each_worker_a_stable_address(run: Runner) -> None:
@@ -85,10 +94,102 @@ def test_writes_exactly_the_restricted_line(run: Runner) -> None:
 
 
 def test_state_is_what_the_boot_unit_reads(run: Runner) -> None:
-    run()
-    assert json.loads(run.slots.read_text()) == {
-        "slots": {"w1": {"address": "10.199.0.1", "key": key()}}
-    }
+    run(by="ann@desk")
+    entry = json.loads(run.slots.read_text())["slots"]["w1"]
+    assert abs(entry.pop("created") - time.time()) < 10
+    assert entry == {"address": "10.199.0.1", "key": key(), "owner": "ann@desk"}
+    assert not run(by="ci@runner")["changed"]
+
+
+def test_a_file_of_before_owners_were_noted_stays_as_it_is(run: Runner) -> None:
+    run.slots.parent.mkdir()
+    old = {"slots": {"w1": {"address": "10.199.0.1", "key": key()}}}
+    run.slots.write_text(json.dumps(old))
+    run(by="ann@desk")
+    assert json.loads(run.slots.read_text()) == old
+
+
+def test_a_revoked_worker_keeps_its_address_and_stays_out(run: Runner) -> None:
+    run("w1", 1, by="ann@desk")
+    assert run("w1", state="revoked", by="bob@desk")["changed"]
+    assert run.lines() == []
+    with pytest.raises(ModuleFailed, match=r"w1 was revoked on 20.* UTC by bob@desk") as refused:
+        run("w1", 1)
+    assert "gateway restore" in refused.value.extra["advice"]
+    assert run("w2", 2)["address"] == "10.199.0.2"
+    assert not run("w1", state="revoked", by="eve@desk")["changed"]
+
+
+def test_a_restored_worker_is_as_before(run: Runner) -> None:
+    run("w1", 1)
+    before = (run.lines(), json.loads(run.slots.read_text()))
+    run("w1", state="revoked")
+    assert run("w1", state="restored", public_key=None)["changed"]
+    assert (run.lines(), json.loads(run.slots.read_text())) == before
+    assert not run("w1", 1)["changed"]
+
+
+def test_a_revoked_worker_can_be_removed(run: Runner) -> None:
+    run("w1", 1)
+    run("w1", state="revoked")
+    assert run("w1", state="absent")["changed"]
+    assert run("w3", 3)["address"] == "10.199.0.1"
+
+
+@pytest.mark.parametrize("state", ["revoked", "restored"])
+def test_who_has_no_slot_can_not_be(run: Runner, state: str) -> None:
+    run("w1", 1)
+    with pytest.raises(ModuleFailed, match="no worker w9 has an address here"):
+        run("w9", state=state)
+
+
+def test_two_keys_are_allowed_while_one_takes_the_others_place(run: Runner) -> None:
+    run("w1", 1)
+    assert run("w1", 1, next_key=key(2))["changed"]
+    assert [key(1) in run.lines()[0], key(2) in run.lines()[1]] == [True, True]
+    assert not run("w1", 1, next_key=key(2))["changed"]
+    with pytest.raises(ModuleFailed, match="worker w1 has the same tunnel key as w2"):
+        run("w2", 2)
+    assert run("w1", 2)["changed"]
+    (line,) = run.lines()
+    assert key(2) in line
+    assert "next_key" not in json.loads(run.slots.read_text())["slots"]["w1"]
+
+
+def test_every_change_is_in_the_audit_log(run: Runner) -> None:
+    run("w1", 1, by="ann@desk", check=True)
+    assert not run.log.exists()
+    run("w1", 1, by="ann@desk")
+    run("w1", 1, by="ann@desk")
+    run("w1", 1, next_key=key(2))
+    run("w1", 2)
+    run("w1", 2, addresses="10.77.0.0/24")
+    run("w1", state="revoked", by="bob@desk")
+    run("w1", state="restored", addresses="10.77.0.0/24")
+    run("w1", state="absent")
+    noted = [json.loads(line) for line in run.log.read_text().splitlines()]
+    assert [entry["action"] for entry in noted] == [
+        "slot given",
+        "second key allowed",
+        "key changed",
+        "moved from 10.199.0.1",
+        "revoked",
+        "restored",
+        "removed",
+    ]
+    assert [noted[0]["by"], noted[4]["by"]] == ["ann@desk", "bob@desk"]
+    assert {entry["worker"] for entry in noted} == {"w1"}
+    assert noted[0]["key"].startswith("SHA256:")
+    assert key(1).split()[1] not in run.log.read_text()
+    assert run.log.stat().st_mode & 0o777 == 0o640
+
+
+def test_an_audit_log_that_can_not_be_written_is_told(run: Runner) -> None:
+    run.log.parent.write_text("not a folder")
+    result = run("w1", 1)
+    assert result["changed"]
+    (warning,) = result["warnings"]
+    assert "audit.jsonl does not have this" in warning
 
 
 def test_a_new_key_replaces_the_old_line_only(run: Runner) -> None:

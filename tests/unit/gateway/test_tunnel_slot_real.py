@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from append_only import removable
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 ADDRESS = "10.199.0.1"
@@ -112,6 +112,7 @@ class Host:
         files = {
             "authorized_keys": str(self.folder / "authorized_keys"),
             "state_file": str(self.folder / "slots.json"),
+            "audit_log": str(self.folder / "audit.jsonl"),
         }
         given = json.dumps({"worker": "w1", "user": USER, **files, **arguments})
         done = subprocess.run(
@@ -158,6 +159,7 @@ def host() -> Iterator[Host]:
         yield running
     finally:
         running.close()
+        removable(folder)
         shutil.rmtree(folder)
 
 
@@ -220,11 +222,15 @@ def test_only_sshd_is_ended(host: Host) -> None:
     assert other.poll() is None
 
 
-def test_helpers_see_this_process() -> None:
-    from provisioner.remote.modules.tunnel_slot import is_sshd, listening
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert list(listening("127.0.0.1", port)) == [os.getpid()]
-    assert list(listening("127.0.0.1", port)) == []
-    assert not is_sshd(os.getpid(), os.getuid())
+def test_a_session_that_listens_nowhere_is_ended_too(
+    host: Host, tunnel: subprocess.Popen[str]
+) -> None:
+    host.slot(worker="w2", public_key=host.make_key("w2"))
+    other = host.ssh("w2", "-N", "-R10.199.0.2:6443:127.0.0.1:7443")
+    wait_for(lambda: host.listens("10.199.0.2", 6443))
+    quiet = host.ssh("w1", "-N", "-L127.0.0.1:1995:localhost:31994")
+    wait_for(lambda: host.listens("127.0.0.1", 1995))
+    assert host.slot(state="revoked")["changed"]
+    assert (tunnel.wait(5), quiet.wait(5)) == (255, 255)
+    assert host.ssh("w1", "-N").wait(10) == 255
+    assert other.poll() is None and host.ask("10.199.0.2", 6443) == "echo"

@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[3] / "provisioner"
-ALLOWED = ("journal", "engine.events", "errors", "paths", "secrets", "wholefile")
+ALLOWED = (
+    "journal",
+    "engine.events",
+    "errors",
+    "operator",
+    "paths",
+    "remote",
+    "secrets",
+    "wholefile",
+)
 USERS = ("cli", "journal")
 
 
