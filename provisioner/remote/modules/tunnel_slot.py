@@ -1,8 +1,8 @@
 """A worker's place on the gateway host: its own reverse address and its one restricted key.
 
-Not of Ansible. Arguments: `worker, public_key, next_key, state, addresses, address, permit_open, user,
-by, authorized_keys, state_file, audit_log, interface`. Returns `address`: the one asked for, or a
-free one.
+Not of Ansible. Arguments: `worker, public_key, next_key, state, addresses, address, permit_open,
+user, by, authorized_keys, state_file, audit_log, interface`. Returns `address`: the one asked for,
+or a free one.
 """
 
 from __future__ import annotations
