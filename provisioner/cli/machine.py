@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
+from provisioner.cli.asking import with_passwords
 from provisioner.cli.confirm import agreed
 from provisioner.cli.failures import FAILED, say
 from provisioner.cli.options import (
@@ -28,7 +30,7 @@ from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.errors import BadInput, Source
 from provisioner.gateway.channel_http import session_over
 from provisioner.gateway.client import GatewayClient, Machine
-from provisioner.inventory import Gateway, Inventory
+from provisioner.inventory import GATEWAY, Gateway, Inventory
 from provisioner.report.tables import render_table
 from provisioner.ssh.connect import Unreachable, connect
 
@@ -211,7 +213,7 @@ def _load(path: Path | None, extra_vars: tuple[str, ...]) -> Inventory:
     if not gateway.admin_token:
         advice = "for instance `admin_token: !env B9_ADMIN_TOKEN`"
         raise BadInput.of("gateway.admin_token is needed", where, advice)
-    return loaded
+    return loaded if gateway.url else with_passwords(loaded, replace(request, limit=GATEWAY))
 
 
 def _pools(inventory: Inventory) -> list[str]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "status": "Show which hosts are ready, and why others are not.",
     "dashboard": "Watch the workers, live, on a terminal.",
     "machine": "List, make and delete machine records at the gateway.",
+    "trust": "Show hosts' keys, and store them in your known_hosts.",
     "inventory": "Check or show an inventory.",
     "render": "Show the files that `up` would write to a host, without connecting.",
     "play": "Run a playbook of your own.",

@@ -20,6 +20,7 @@ from provisioner.ssh import hostkeys, identities
 # what paramiko logs, tracebacks and all, comes back as errors with a reason
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
+CONNECT_TIMEOUT = 10.0  # seconds, where nothing else is said
 BANNER_TIMEOUT = 20.0  # seconds
 AUTH_TIMEOUT = 30.0
 LOOK_UP = 1.0  # seconds
@@ -119,6 +120,7 @@ class VerifiedConnection(Connection):  # type: ignore[misc]
     # Fabric takes an attribute that its class does not declare for a setting to be changed.
     inline_ssh_env = None
     judge: hostkeys.Judge
+    identities: identities.Identities
 
     def __init__(
         self,
@@ -131,9 +133,10 @@ class VerifiedConnection(Connection):  # type: ignore[misc]
         **settings: Any,
     ) -> None:
         super().__init__(host, config=_config(), **settings)
+        self._set(connect_timeout=self.connect_timeout or CONNECT_TIMEOUT)
         self._set(judge=judge(self._place()))
         self.client.set_missing_host_key_policy(self.judge)
-        keys = identities.Identities.of(self.user, identity_file, self.ssh_config)
+        self._set(identities=identities.Identities.of(self.user, identity_file, self.ssh_config))
         self._set(
             connect_kwargs={
                 "banner_timeout": BANNER_TIMEOUT,
@@ -141,7 +144,7 @@ class VerifiedConnection(Connection):  # type: ignore[misc]
                 "transport_factory": functools.partial(
                     transport, algorithms or self.judge.algorithms()
                 ),
-                "auth_strategy": keys,
+                "auth_strategy": self.identities,
             }
         )
 
@@ -263,7 +266,7 @@ def _explanations(
         "check the address in the inventory, or DNS",
     )
     yield (
-        NoValidConnectionsError,
+        (NoValidConnectionsError, ConnectionRefusedError),
         f"nothing answers at {place}: {{error}}",
         "check that the host is up, that sshd listens there, and the firewall",
     )

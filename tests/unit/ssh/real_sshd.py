@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -103,7 +104,8 @@ class Sshd:
 
     def start(self, *options: str) -> None:
         """Start it, with further lines of configuration."""
-        os.makedirs("/run/sshd", exist_ok=True)
+        with contextlib.suppress(PermissionError):  # only root's sshd wants it
+            os.makedirs("/run/sshd", exist_ok=True)
         keys = [f"HostKey {path}" for path in sorted(self.folder.glob("host_*[!b]"))]
         text = CONFIG.format(port=self.port, folder=self.folder)
         config = self.folder / "config"
