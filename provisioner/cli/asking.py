@@ -69,7 +69,7 @@ def _keys_of(hosts: Iterable[Host]) -> Iterator[Identities]:
 def _unlock(file: Path) -> None:
     for _ in range(TRIES):
         passphrase = _ask(f"passphrase of {file}: ")
-        if not passphrase or unlock(file, passphrase):
+        if not passphrase or unlock(file, passphrase.reveal()):
             return
         say("that is not its passphrase")
 

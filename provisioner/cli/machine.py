@@ -32,6 +32,7 @@ from provisioner.gateway.channel_http import session_over
 from provisioner.gateway.client import GatewayClient, Machine
 from provisioner.inventory import GATEWAY, Gateway, Inventory
 from provisioner.report.tables import render_table
+from provisioner.secrets import revealed
 from provisioner.ssh.connect import Unreachable, connect
 
 COLUMNS = (
@@ -123,12 +124,12 @@ def create(
         made = client.create_machine(pool)
     commands = manual_commands(loaded.gateway, made)
     if output == "json":
-        shown = {"id": made.id, "pool": made.pool, "token": made.token}
+        shown = {"id": made.id, "pool": made.pool, "token": revealed(made.token)}
         expires = PENDING_SECONDS
         found = {"schema": 1, "machine": shown, "expires_seconds": expires, "commands": commands}
         click.echo(json.dumps(found))
     else:
-        click.echo(f"Machine ID: {made.id}\nToken: {made.token}\n")
+        click.echo(f"Machine ID: {made.id}\nToken: {revealed(made.token)}\n")
         click.echo("# by hand, on the worker:")
         click.echo("\n".join(commands))
     say("warning: the token is a secret, and it is not shown again; keep it out of logs")
@@ -178,7 +179,7 @@ def manual_commands(gateway: Gateway, made: Machine) -> list[str]:
     else:
         commands.append(_tunnel_command(gateway))
     agent = {
-        "--token": made.token or "",
+        "--token": revealed(made.token) or "",
         "--machine-id": made.id,
         "--pool-name": made.pool,
         "--gateway-host": host,

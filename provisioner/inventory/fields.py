@@ -1,7 +1,8 @@
 """The kinds of values that an inventory holds, each of which says in plain words what it expects.
 
-A check gives back the value it was given, so that a Secret stays a Secret; of a number or a boolean
-that is written as text it makes one. It raises Unfit.
+A check gives back the value it was given; of a number or a boolean that is written as text it makes
+one. Where no secret is asked for, a value by reference is as plain as others, but for being masked
+wherever it is shown. It raises Unfit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from provisioner.secrets import Secret
+from provisioner.secrets import Secret, revealed
 
 Check = Callable[[Any], Any]
 
@@ -52,6 +53,7 @@ def _text(
     what: str, good: Callable[[str], object], advise: Callable[[str], str] = lambda value: ""
 ) -> Check:
     def check(value: Any) -> Any:
+        value = revealed(value)
         if value is None or isinstance(value, (dict, list)):
             raise expected(what)
         if not isinstance(value, str):  # what YAML reads as a number or a date, most likely
@@ -65,6 +67,7 @@ def _text(
 
 def _number(what: str, kind: type, low: float, high: float) -> Check:
     def check(value: Any) -> Any:
+        value = revealed(value)
         if isinstance(value, bool) or not isinstance(value, (str, int, kind)):
             raise expected(what)
         try:
@@ -80,6 +83,7 @@ def _number(what: str, kind: type, low: float, high: float) -> Check:
 
 def boolean(value: Any) -> bool:
     """`value` as true or false, by the words that YAML and Ansible know."""
+    value = revealed(value)
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower()

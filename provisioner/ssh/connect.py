@@ -15,6 +15,7 @@ import paramiko
 from fabric import Config, Connection
 from paramiko.ssh_exception import NoValidConnectionsError
 
+from provisioner.secrets import Secret
 from provisioner.ssh import hostkeys, identities
 
 # what paramiko logs, tracebacks and all, comes back as errors with a reason
@@ -46,7 +47,7 @@ class Target(Protocol):
     @property
     def connect_timeout(self) -> float: ...
     @property
-    def become_password(self) -> str | None: ...
+    def become_password(self) -> Secret | None: ...
 
 
 @dataclass
