@@ -24,7 +24,9 @@ QUOTES = "put it in quotes"
 _TRUE = frozenset({"yes", "on", "true", "1"})
 _FALSE = frozenset({"no", "off", "false", "0"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_WORD = re.compile(r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]*")
+# no blanks, controls, or what JSON's escapes mean something else by in YAML
+_NO_WORD = r"\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\U00010000-\U0010ffff"
+_WORD = re.compile(f"[^{_NO_WORD}-][^{_NO_WORD}]*")
 _ZONE = re.compile(r"[A-Za-z0-9._-]+")
 _FORWARD = re.compile(r"([0-9]+):(.+):([0-9]+)")
 _HOST_KEY = re.compile(

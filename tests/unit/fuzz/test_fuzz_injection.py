@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import json
 import re
 import shlex
 import subprocess
@@ -120,7 +119,7 @@ def with_value(place: tuple[Any, ...], value: str) -> dict[str, Any]:
 def rendered(folder: Path, data: dict[str, Any]) -> dict[str, str]:
     """The files that `up` would write. Raises BadInput."""
     path = folder / "inventory.yaml"
-    path.write_text(json.dumps(data))  # JSON is YAML
+    path.write_text(yaml.safe_dump(data))
     inventory = load_inventory(path)
     playbook = Loader([ROLES]).playbook(shipped_playbook("up", None))
     magic = {"b9agent_pyz": str(path), "b9prov_state_dir": "/nonexistent"}
@@ -243,7 +242,7 @@ def test_a_hostile_hosts_name(folder: Path, name: str) -> None:
     data = copy.deepcopy(GOOD)
     data["hosts"] = {name: data["hosts"]["w1"]}
     path = folder / "named.yaml"
-    path.write_text(json.dumps(data))
+    path.write_text(yaml.safe_dump(data))
     try:
         loaded = load_inventory(path)
     except BadInput:
