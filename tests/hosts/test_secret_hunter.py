@@ -28,11 +28,11 @@ HUNT = """\
 - hosts: workers
   become: true
   tasks:
-    - {name: file, copy: {dest: /root/hunted, content: "{{ hunted }}", mode: "0600"}}
-    - {name: again, copy: {dest: /root/hunted, content: "{{ hunted_block }}", mode: "0600"}}
-    - {name: template, template: {src: hunted.j2, dest: /root/hunted.conf, mode: "0600"}}
+    - {name: file, copy: {dest: /etc/hunted, content: "{{ hunted }}", mode: "0600"}}
+    - {name: again, copy: {dest: /etc/hunted, content: "{{ hunted_block }}", mode: "0600"}}
+    - {name: template, template: {src: hunted.j2, dest: /etc/hunted.conf, mode: "0600"}}
     - name: line
-      lineinfile: {path: /root/hunted.conf, line: "key {{ hunted }}", mode: "0600"}
+      lineinfile: {path: /etc/hunted.conf, line: "key {{ hunted }}", mode: "0600"}
     - {name: said, command: cat, args: {stdin: "{{ hunted }}"}, register: said}
     - {name: encoded, command: base64 -w0, args: {stdin: "{{ hunted }}"}, register: encoded}
     - {name: told, debug: {msg: "{{ said.stdout }} {{ encoded.stdout }} {{ hunted | urlencode }}"}}
@@ -44,7 +44,7 @@ HUNT = """\
       uri: {url: "http://127.0.0.1:1/{{ hunted | urlencode }}", headers: {X: "{{ hunted }}"}}
       ignore_errors: true
     - name: broken
-      shell: "cat; cat >&2 /root/hunted; exit 3"
+      shell: "cat; cat >&2 /etc/hunted; exit 3"
       args: {stdin: "{{ hunted }}"}
 """
 
@@ -145,7 +145,7 @@ def hunt(driver: Driver) -> Iterator[Hunt]:
         assert said["up"].code == 0, tail(said["up"])
         for kind in ("plain", "json"):
             said[f"play {kind}"] = play(driver, inventory, kind)
-        worker.exec(["rm", "/root/hunted", "/root/hunted.conf"])
+        worker.exec(["rm", "/etc/hunted", "/etc/hunted.conf"])
         said["plan"] = driver.run("plan", *plan, "--output", "plain", inventory=inventory)
         said["status"] = driver.run("status", inventory=inventory)
         said["inventory"] = inventory_command(driver, "show", str(inventory))
