@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import threading
+from typing import Any
+from urllib.parse import quote, quote_plus
 
 MASK = "********"
 _MIN_LENGTH = 4  # masking shorter values would shred ordinary text
-_FEW = 24  # secrets that are looked for one by one
+_FEW = 64  # secrets that are looked for one by one
 _lock = threading.Lock()
 
 
@@ -23,7 +27,8 @@ class _Index:
         alike = self._by_start.setdefault(value[:_MIN_LENGTH], [])
         if value not in alike:
             alike.append(value)
-            self._longest_first = tuple(sorted((*self._longest_first, value), key=len)[::-1])
+            if len(self._longest_first) <= _FEW:
+                self._longest_first = tuple(sorted((*self._longest_first, value), key=len)[::-1])
 
     def found(self, text: str) -> list[str]:
         """Those that are in `text`, longest first."""
@@ -40,27 +45,73 @@ class _Index:
 _known, _known_in_json = _Index(), _Index()
 
 
-class Secret(str):
-    """A string that never shows itself in a repr; making one registers its value for `mask`."""
+class Secret:
+    """A value that can't be printed: as text it is a mask, JSON and YAML refuse it.
 
-    __slots__ = ()
+    `reveal` is the one way to it. Making one registers its value for `mask`. It is equal to, and
+    hashed as, the text that it stands for. Pickled it is plain, for a cluster's controllers.
+    """
 
-    def __new__(cls, value: str) -> Secret:
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
         register(value)
-        return super().__new__(cls, value)
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself, to be used, and neither shown nor kept."""
+        return self._value
+
+    def __str__(self) -> str:
+        return MASK
 
     def __repr__(self) -> str:
         return repr(MASK)
 
+    def __format__(self, spec: str) -> str:
+        return MASK
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        other = revealed(other)
+        return isinstance(other, str) and hmac.compare_digest(self._value.encode(), other.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        return type(self), (self._value,)
+
+
+def revealed(value: Any) -> Any:
+    """What a Secret stands for; anything else as it is."""
+    return value.reveal() if isinstance(value, Secret) else value
+
 
 def register(value: str) -> None:
-    """Have `mask` hide every later occurrence of `value`, and of its lines when it has several."""
+    """Have `mask` hide every later occurrence of `value`, and of its lines when it has several;
+    also where it was made part of a URL or encoded in base64."""
     parts = {value, *value.splitlines()} if "\n" in value else {value}
     with _lock:
         for part in parts:
-            if len(part) >= _MIN_LENGTH:
-                _known.add(part)
-                _known_in_json.add(json.dumps(part)[1:-1])
+            if len(part) < _MIN_LENGTH:
+                continue
+            for form in _forms(part):
+                _known.add(form)
+                _known_in_json.add(json.dumps(form)[1:-1])
+
+
+def _forms(value: str) -> set[str]:
+    data = value.encode("utf-8", errors="surrogateescape")
+    return {
+        value,
+        base64.b64encode(data).decode(),
+        quote(data, safe=""),
+        quote(data),
+        quote_plus(data),
+    }
 
 
 def mask(text: str) -> str:

@@ -10,6 +10,7 @@ import contextlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from provisioner.cli.asking import with_passwords
 from provisioner.cli.options import Request
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.errors import BadInput
@@ -34,7 +35,7 @@ def call_hosts(request: Request, playbook: Path) -> Called:
     Raises BadInput for the inventory; what is wrong with the playbook is for others to say.
     """
     extra = extra_variables(request)
-    inventory = open_inventory(request, extra)
+    inventory = with_passwords(open_inventory(request, extra), request)
     pool = Pool(request.host_keys, request.lock_wait, frozenset(inventory.gateway.hosts))
     if request.executor is None:
         with contextlib.suppress(BadInput):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from provisioner.cli.asking import unlock_keys
 from provisioner.cli.options import PATH, Request, host_keys_option, source_options
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.errors import BadInput
@@ -47,6 +48,7 @@ def dashboard(
     chosen = [host for host in loaded.select(limit) if host.name in loaded.hosts]
     if not chosen:
         raise BadInput.of("there is no worker to watch", advice="see `b9prov inventory show`")
+    unlock_keys(chosen)
     from provisioner.dashboard.app import Dashboard
     from provisioner.dashboard.reach import Reach
 

@@ -13,6 +13,7 @@ from typing import Any
 from provisioner import __version__
 from provisioner.cli.session import Session
 from provisioner.paths import data_dir
+from provisioner.secrets import revealed
 
 WORDS = {
     "b9prov": "b9prov itself",
@@ -55,7 +56,7 @@ def _bytes(content: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    return vars(value) if is_dataclass(value) else str(value)
+    return vars(value) if is_dataclass(value) else str(revealed(value))
 
 
 def _variables(session: Session) -> list[Any]:

@@ -43,7 +43,11 @@ def report_failure(error: BaseException) -> int:
 
 
 def say(text: str) -> None:
-    """A line on stderr, secrets masked."""
+    """A line on stderr, secrets masked; what hosts may have had a part in moves no terminal."""
+    if not text.replace("\n", "").isprintable():
+        from provisioner.report.text import clean
+
+        text = clean(text)
     click.echo(mask(text), err=True)
 
 

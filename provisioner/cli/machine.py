@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
+from provisioner.cli.asking import with_passwords
 from provisioner.cli.confirm import agreed
 from provisioner.cli.failures import FAILED, say
 from provisioner.cli.options import (
@@ -29,9 +31,10 @@ from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.errors import BadInput, Source
 from provisioner.gateway.channel_http import session_over
 from provisioner.gateway.client import GatewayClient, Machine
-from provisioner.inventory import Gateway, Inventory
+from provisioner.inventory import GATEWAY, Gateway, Inventory
 from provisioner.journal import Record
 from provisioner.report.tables import render_table
+from provisioner.secrets import revealed
 from provisioner.ssh.connect import Unreachable, connect
 
 COLUMNS = (
@@ -123,12 +126,12 @@ def create(
         made = client.create_machine(pool)
     commands = manual_commands(loaded.gateway, made)
     if output == "json":
-        shown = {"id": made.id, "pool": made.pool, "token": made.token}
+        shown = {"id": made.id, "pool": made.pool, "token": revealed(made.token)}
         expires = PENDING_SECONDS
         found = {"schema": 1, "machine": shown, "expires_seconds": expires, "commands": commands}
         click.echo(json.dumps(found))
     else:
-        click.echo(f"Machine ID: {made.id}\nToken: {made.token}\n")
+        click.echo(f"Machine ID: {made.id}\nToken: {revealed(made.token)}\n")
         click.echo("# by hand, on the worker:")
         click.echo("\n".join(commands))
     say("warning: the token is a secret, and it is not shown again; keep it out of logs")
@@ -179,7 +182,7 @@ def manual_commands(gateway: Gateway, made: Machine) -> list[str]:
     else:
         commands.append(_tunnel_command(gateway))
     agent = {
-        "--token": made.token or "",
+        "--token": revealed(made.token) or "",
         "--machine-id": made.id,
         "--pool-name": made.pool,
         "--gateway-host": host,
@@ -214,7 +217,7 @@ def _load(path: Path | None, extra_vars: tuple[str, ...]) -> Inventory:
     if not gateway.admin_token:
         advice = "for instance `admin_token: !env B9_ADMIN_TOKEN`"
         raise BadInput.of("gateway.admin_token is needed", where, advice)
-    return loaded
+    return loaded if gateway.url else with_passwords(loaded, replace(request, limit=GATEWAY))
 
 
 @contextmanager

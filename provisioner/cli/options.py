@@ -38,6 +38,7 @@ class Request:
     playbooks: Path | None = None
     templates: Path | None = None
     host_keys: str = "strict"
+    ask_become_pass: bool = False
     lock_wait: float = 60.0
     shard: tuple[int, int] | None = None
     executor: str | None = None
@@ -67,6 +68,12 @@ host_keys_option = click.option(
     default="strict",
     show_default=True,
     help="Whether to believe and remember the keys of hosts not seen before.",
+)
+ask_become_pass_option = click.option(
+    "-K",
+    "--ask-become-pass",
+    is_flag=True,
+    help="Ask for sudo's password, for hosts without a become_password.",
 )
 _SOURCE = (
     click.option(
@@ -108,6 +115,7 @@ _CONNECTING = (
         "--forks", type=click.IntRange(min=1), default=50, show_default=True, help="Hosts at once."
     ),
     host_keys_option,
+    ask_become_pass_option,
     click.option(
         "--lock-wait",
         type=click.FloatRange(min=0),

@@ -122,6 +122,7 @@ def repeated_options(request: Request) -> list[str]:
         words += [word for value in values if value is not None for word in (option, str(value))]
     if request.host_keys != Request.host_keys:
         words += ["--host-keys", request.host_keys]
+    words += ["-K"] if request.ask_become_pass else []
     words += ["--check"] if request.check else []
     return words + (["--diff"] if request.diff else [])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner import __version__
+from provisioner.cli.asking import with_passwords
 from provisioner.cli.calling import Called
 from provisioner.cli.options import Request
 from provisioner.cli.sources import extra_variables, open_inventory
@@ -56,7 +57,9 @@ def open_session(
     Raises BadInput.
     """
     extra = called.extra if called else extra_variables(request)
-    inventory = called.inventory if called else open_inventory(request, extra)
+    inventory = (
+        called.inventory if called else with_passwords(open_inventory(request, extra), request)
+    )
     loader = Loader([data_dir("playbooks") / "roles"], request.playbooks)
     session = Session(
         loader.playbook(playbook),

@@ -15,6 +15,7 @@ import click
 
 from provisioner import wholefile
 from provisioner.cli import kubeconfig
+from provisioner.cli.asking import with_passwords
 from provisioner.cli.failures import FAILED, say
 from provisioner.cli.options import PATH, Request, host_keys_option
 from provisioner.errors import BadInput
@@ -60,9 +61,11 @@ def tunnel(
     It stays until Ctrl-C. With a COMMAND it stays until that has ended, which finds where to go in
     KUBECONFIG, OLLAMA_HOST or B9_URL; the exit code is the command's.
     """
-    chosen = kubeconfig.the_host(load_inventory(inventory, parse_extra(list(extra_vars))), host)
+    loaded = load_inventory(inventory, parse_extra(list(extra_vars)))
+    chosen = kubeconfig.the_host(loaded, host)
     far = _far(chosen, target)
     request = Request(inventory, limit=chosen.name, extra_vars=extra_vars, host_keys=host_keys)
+    with_passwords(loaded, request)
     connection = connect(chosen, host_keys)
     try:
         with (

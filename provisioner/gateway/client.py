@@ -13,7 +13,7 @@ from requests.auth import AuthBase
 
 from provisioner.gateway import errors
 from provisioner.gateway.errors import GatewayError
-from provisioner.secrets import Secret
+from provisioner.secrets import Secret, revealed
 
 Json = dict[str, Any]
 TIMEOUT = 30.0  # well above the 5 s that some calls take at a gateway without a direct host
@@ -53,11 +53,11 @@ class Pool:
 class _Bearer(AuthBase):
     """The token as requests' own auth, so that no ~/.netrc puts another in its place."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: Secret | str) -> None:
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        request.headers["Authorization"] = f"Bearer {revealed(self._token)}"
         return request
 
 
@@ -70,7 +70,7 @@ class GatewayClient:
     def __init__(
         self,
         base_url: str,
-        token: str,
+        token: Secret | str,
         session: requests.Session | None = None,
         timeout: float = TIMEOUT,
     ) -> None:

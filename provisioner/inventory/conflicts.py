@@ -11,6 +11,7 @@ from provisioner.errors import Problem, Source
 from provisioner.inventory import schema
 from provisioner.inventory.merge import place
 from provisioner.inventory.model import Gateway
+from provisioner.secrets import revealed
 from provisioner.yamlsource import MarkedDict
 
 
@@ -41,7 +42,7 @@ def identity_path(layer: MarkedDict) -> str | None:
     if given is None:
         return None
     directory = Path(layer.where("identity_file").file).parent
-    return str((directory / Path(given).expanduser()).absolute())
+    return str((directory / Path(revealed(given)).expanduser()).absolute())
 
 
 def _shared(
@@ -60,12 +61,14 @@ def _shared(
 
 def _endpoint(layer: MarkedDict) -> str:
     # behind different jump hosts the same private address is another machine
-    via = f" by {layer['jump']}" if layer.get("jump") else ""
-    return f"{str(layer['address']).lower()} port {layer.get('port', 22)}{via}"
+    jump, address, port = (revealed(layer.get(key)) for key in ("jump", "address", "port"))
+    via = f" by {jump}" if jump else ""
+    return f"{str(address).lower()} port {port or 22}{via}"
 
 
 def _machine(layer: MarkedDict) -> str | None:
-    return layer.get("machine_id")
+    found: str | None = revealed(layer.get("machine_id"))
+    return found
 
 
 def _pool_size(data: MarkedDict, wanted: int, gateway: Gateway) -> Iterator[Problem]:
@@ -87,7 +90,9 @@ def _forwards(
     data: MarkedDict, hosts: dict[str, MarkedDict], gateway: Gateway
 ) -> Iterator[Problem]:
     default = schema.Tunnel.port.default
-    taken = {int(layer.get("tunnel", {}).get("port", default)) for layer in hosts.values()}
+    taken = {
+        int(revealed(layer.get("tunnel", {}).get("port", default))) for layer in hosts.values()
+    }
     for index, forward in enumerate(gateway.forwards):
         port = int(forward.split(":")[0])
         if port in taken:

@@ -8,6 +8,7 @@ from provisioner.errors import Problem, Source
 from provisioner.inventory import schema
 from provisioner.inventory.explain import check, shown, suggestion
 from provisioner.inventory.merge import marked, place
+from provisioner.secrets import Secret
 from provisioner.yamlsource import MarkedDict
 
 _SECTIONS = frozenset(
@@ -46,7 +47,7 @@ def _entries(data: MarkedDict, short: str) -> MarkedDict:
     for name, value in data.items():
         if value is None:
             result[name] = marked(data.where(name), {})
-        elif short and isinstance(value, str):
+        elif short and isinstance(value, (str, Secret)):
             result[name] = marked(data.where(name), {short: value})
         elif isinstance(value, MarkedDict):
             result[name] = _mapped(value, _SECTIONS)

@@ -1,7 +1,8 @@
 """The kinds of values that an inventory holds, each of which says in plain words what it expects.
 
-A check gives back the value it was given, so that a Secret stays a Secret; of a number or a boolean
-that is written as text it makes one. It raises Unfit.
+A check gives back the value it was given; of a number or a boolean that is written as text it makes
+one. Where no secret is asked for, a value by reference is as plain as others, but for being masked
+wherever it is shown. It raises Unfit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from provisioner.secrets import Secret
+from provisioner.secrets import Secret, revealed
 
 Check = Callable[[Any], Any]
 
@@ -23,8 +24,11 @@ QUOTES = "put it in quotes"
 _TRUE = frozenset({"yes", "on", "true", "1"})
 _FALSE = frozenset({"no", "off", "false", "0"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_WORD = re.compile(r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]*")
-_FORWARD = re.compile(r"(\d+):(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d+)")
+# no blanks, controls, or what JSON's escapes mean something else by in YAML
+_NO_WORD = r"\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\U00010000-\U0010ffff"
+_WORD = re.compile(f"[^{_NO_WORD}-][^{_NO_WORD}]*")
+_ZONE = re.compile(r"[A-Za-z0-9._-]+")
+_FORWARD = re.compile(r"([0-9]+):(.+):([0-9]+)")
 _HOST_KEY = re.compile(
     r"(ssh-[a-z0-9-]+|ecdsa-sha2-nistp\d+|sk-[a-z0-9@.-]+) ([A-Za-z0-9+/=]+)( .*)?"
 )
@@ -52,6 +56,7 @@ def _text(
     what: str, good: Callable[[str], object], advise: Callable[[str], str] = lambda value: ""
 ) -> Check:
     def check(value: Any) -> Any:
+        value = revealed(value)
         if value is None or isinstance(value, (dict, list)):
             raise expected(what)
         if not isinstance(value, str):  # what YAML reads as a number or a date, most likely
@@ -65,6 +70,7 @@ def _text(
 
 def _number(what: str, kind: type, low: float, high: float) -> Check:
     def check(value: Any) -> Any:
+        value = revealed(value)
         if isinstance(value, bool) or not isinstance(value, (str, int, kind)):
             raise expected(what)
         try:
@@ -80,6 +86,7 @@ def _number(what: str, kind: type, low: float, high: float) -> Check:
 
 def boolean(value: Any) -> bool:
     """`value` as true or false, by the words that YAML and Ansible know."""
+    value = revealed(value)
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower()
@@ -109,7 +116,14 @@ def _secret(value: Any) -> Secret:
 
 
 def _is_address(value: str) -> bool:
-    return is_ip(value.partition("%")[0]) or is_dns(value)
+    return is_ip(value) or is_dns(value)
+
+
+def _is_peer(value: str) -> bool:
+    """Whether `value` is a host as it stands before a port: IPv6 addresses in brackets."""
+    if value.startswith("[") and value.endswith("]"):
+        return ":" in value and is_ip(value[1:-1])
+    return ":" not in value and _is_address(value)
 
 
 def is_dns(value: str) -> bool:
@@ -118,12 +132,13 @@ def is_dns(value: str) -> bool:
 
 
 def is_ip(value: str) -> bool:
-    """Whether `value` is an IPv4 or IPv6 address."""
+    """Whether `value` is an IPv4 or IPv6 address, the latter perhaps with a zone (`%eth0`)."""
+    address, percent, zone = value.partition("%")
     try:
-        ipaddress.ip_address(value)
+        version = ipaddress.ip_address(address).version
     except ValueError:
         return False
-    return True
+    return not percent or (version == 6 and bool(_ZONE.fullmatch(zone)))
 
 
 def _address_advice(value: str) -> str:
@@ -139,18 +154,19 @@ def is_port(value: str) -> bool:
 
 def _is_endpoint(value: str) -> bool:
     host, _, port = value.rpartition(":")
-    return bool(_WORD.fullmatch(host)) and is_port(port)
+    return _is_peer(host) and is_port(port)
 
 
 def _is_forward(value: str) -> bool:
     match = _FORWARD.fullmatch(value)
-    return match is not None and is_port(match[1]) and is_port(match[3])
+    return match is not None and is_port(match[1]) and is_port(match[3]) and _is_peer(match[2])
 
 
 def _is_url(value: str) -> bool:
     try:
         parts = urlsplit(value)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and " " not in value
+        printable = not re.search(r"[\s\x00-\x1f\x7f]", value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and printable
     except ValueError:
         return False
 
@@ -232,7 +248,7 @@ HOST_KEY = _text(
     '"SHA256:…" or "ssh-ed25519 AAAA…", as ssh-keygen -l or ssh-keyscan shows', _is_host_key
 )
 NETWORK = _text("an IPv4 network such as 10.199.0.0/24", _is_network, _network_advice)
-ABSOLUTE_PATH = _text("a path that begins with /", re.compile(r"/[^\x00\n]*").fullmatch)
+ABSOLUTE_PATH = _text("a path that begins with /", re.compile(r"/[^\x00-\x1f\x7f]*").fullmatch)
 SHA256 = _text("64 hexadecimal digits", re.compile("[0-9a-fA-F]{64}").fullmatch)
 MACHINE_ID = _text(
     "a machine id of letters, digits and '-'", re.compile("[A-Za-z0-9-]{1,64}").fullmatch

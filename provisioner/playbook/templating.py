@@ -143,7 +143,7 @@ class Templar:
     def value(self, raw: Any, scope: Scope) -> Any:
         """`raw` with every template in it evaluated. Raises TemplateFailed."""
         if isinstance(raw, Secret):
-            return raw  # a password may look like anything
+            return raw.reveal()  # not evaluated: a password may look like anything
         if isinstance(raw, str):
             return self._string(raw, scope) if is_template(raw) else raw
         if isinstance(raw, Mapping):

@@ -110,7 +110,7 @@ class Pool:
             else:
                 pipe = _channel(self._connection(target), command(become_user, bool(password)))
             conversation = Conversation(pipe, self._lock_wait)
-            conversation.begin(password)
+            conversation.begin(password.reveal() if password else None)
             self._begun[key] = conversation
         return self._begun[key]
 

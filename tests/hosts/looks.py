@@ -150,11 +150,11 @@ def _sh(host: Host, script: str) -> None:
 # -- secrets
 
 
-def secrets_of(lab: Lab) -> dict[str, str]:
-    """All secrets of an `up`ed lab, by what they are."""
+def secrets_of(lab: Lab, workers: Iterable[Host] | None = None) -> dict[str, str]:
+    """All secrets of an `up`ed lab, by what they are; `workers` are those that are `up`."""
     found = {"admin token": lab.admin_token_path.read_text().strip()}
     found |= _key_lines_of(lab.identity_file, "login key")
-    for worker in lab.worker_hosts:
+    for worker in lab.worker_hosts if workers is None else workers:
         config = agent_config(worker)
         found[f"machine token of {worker.name}"] = config["machine"]["token"]
         found[f"k3s token of {worker.name}"] = config["k3s"]["token"]

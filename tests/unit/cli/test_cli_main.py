@@ -105,7 +105,7 @@ def test_what_an_error_says(monkeypatch, error, said) -> None:
 
 def test_a_traceback_when_asked_for_has_no_secrets(monkeypatch) -> None:
     monkeypatch.setenv("B9PROV_DEBUG", "1")
-    said = "\n".join(failing(monkeypatch, ValueError(str(Secret("hunter2hunter2")))))
+    said = "\n".join(failing(monkeypatch, ValueError(Secret("hunter2hunter2").reveal())))
     assert "Traceback" in said
     assert "hunter2" not in said
 

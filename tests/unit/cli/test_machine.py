@@ -13,6 +13,7 @@ import requests
 
 from provisioner.gateway.client import GatewayClient, Machine
 from provisioner.lab.reference_gateway import Gateway, Pool, Settings
+from provisioner.secrets import revealed
 
 ADMIN = "admin-token-of-the-reference"
 HOSTS = "hosts:\n  w1: {address: 192.0.2.1, pool: gpu}\n  w2: {address: 192.0.2.2, pool: cpu}\n"
@@ -46,7 +47,7 @@ def make_ready(gateway: Gateway, machine: Machine) -> None:
     alive = {**ids, "agent_version": "0.1", "metrics": {"free_gpu_count": 1}}
     for path, body in (("register", {**ids, **sizes, "token": "k"}), ("keepalive", alive)):
         url = f"{gateway.url}/api/v1/machine/{path}"
-        headers = {"Authorization": f"Bearer {machine.token}"}
+        headers = {"Authorization": f"Bearer {revealed(machine.token)}"}
         requests.post(url, json=body, headers=headers, timeout=5).raise_for_status()
 
 

@@ -49,9 +49,9 @@ def test_health(client: GatewayClient) -> None:
 
 def test_a_machine_from_its_creation_to_its_end(client: GatewayClient, gateway: Gateway) -> None:
     created = client.create_machine("gpu")
-    assert created.token and len(created.token) == 88
+    assert created.token and len(created.token.reveal()) == 88
     assert (created.pool, created.status, created.gpu) == ("gpu", "pending", "H100")
-    register(gateway, created.id, created.token)
+    register(gateway, created.id, created.token.reveal())
     (shown,) = client.list_machines("gpu")
     assert (shown.id, shown.status, shown.cpu, shown.memory) == (created.id, "ready", 8000, 16384)
     assert (shown.gpu_count, shown.agent_version, shown.token) == (2, "0.1", None)
@@ -64,8 +64,10 @@ def test_a_machine_from_its_creation_to_its_end(client: GatewayClient, gateway: 
 
 def test_a_token_is_masked_and_not_in_a_repr(client: GatewayClient) -> None:
     created = client.create_machine("gpu")
-    assert created.token and created.token not in repr(created)
-    assert created.token not in mask(f"token {created.token}")
+    assert created.token
+    token = created.token.reveal()
+    assert token not in repr(created)
+    assert token not in mask(f"token {token}")
 
 
 def test_limit_is_kept_here(client: GatewayClient) -> None:

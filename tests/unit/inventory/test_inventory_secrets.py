@@ -91,9 +91,12 @@ def test_describe_masks_a_secret_that_stands_in_other_text(load: Load) -> None:
 
 
 def test_a_secret_may_stand_where_no_secret_is_asked_for(load: Load) -> None:
-    host = load("hosts: {w1: {address: !env B9_TEST_TOKEN}}").hosts["w1"]
-    assert host.address == "env-secret"
-    assert isinstance(host.address, Secret)
+    """It is used as it is, and masked wherever it is shown."""
+    text = "hosts: {w1: {address: !env B9_TEST_TOKEN, port: !command [echo, '2222']}}"
+    inventory = load(text)
+    assert inventory.hosts["w1"].address + "." == "env-secret."
+    assert inventory.hosts["w1"].port == 2222
+    assert describe(inventory)["hosts"]["w1"]["address"] == MASK
 
 
 def test_an_admin_token_comes_from_the_environment_in_one_shot(

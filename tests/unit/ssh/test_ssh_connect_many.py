@@ -21,7 +21,7 @@ def test_connections_made_side_by_side_do_not_disturb_each_other(
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as threads:
-            made = list(threads.map(lambda host: connect._connection(host, ()), hosts))
+            made = list(threads.map(connect.connection_to, hosts))
     finally:
         sys.setswitchinterval(interval)
     assert [connection.host for connection in made] == [host.address for host in hosts]
