@@ -17,7 +17,7 @@ from provisioner.inventory.sections import values
 from provisioner.inventory.target import parse_target
 from provisioner.yamlsource import MarkedDict, load_yaml
 
-ADMIN_TOKEN_VARIABLE = "B9_ADMIN_TOKEN"
+ADMIN_TOKEN_VARIABLE = "B9_ADMIN_TOKEN"  # noqa: S105 — a name
 _ONE_SHOT = Source("command line")
 
 
