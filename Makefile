@@ -1,5 +1,5 @@
 # make demo   a lab of real Debian hosts on this machine, taken to ready and put through faults
-# make test   everything that CI runs: lint, types, unit, contract, host and real tests
+# make test   everything that CI runs: lint, types, audit, unit, contract, host and real tests
 # Both set up what they need (apt packages, .venv, Go modules) on a fresh Debian machine.
 
 SHELL := /bin/bash
@@ -11,12 +11,13 @@ APT_PACKAGES_REAL := etcd-server gcc libc6-dev g++
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 MIN_GO := 1.24
 
-.PHONY: demo test setup setup-apt setup-real lint unit contract hosts real oracle bench bench-agent bench-recovery bench-throughput clean
+.PHONY: demo test setup setup-apt setup-real lint audit unit contract hosts real oracle bench bench-agent \
+	bench-recovery bench-throughput clean
 
 demo: setup
 	$(SUDO) $(VENV)/bin/b9prov demo
 
-test: setup setup-real lint unit contract hosts real oracle
+test: setup setup-real lint audit unit contract hosts real oracle
 
 setup: setup-apt $(VENV)/.installed
 
@@ -44,6 +45,9 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+audit: setup
+	$(VENV)/bin/python .ci/audit
 
 unit: setup
 	$(VENV)/bin/pytest -q tests/unit

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from provisioner.agent.http import Endpoint, HTTPProblem, Response, exchange
+from provisioner.agent.http import Dial, Endpoint, HTTPProblem, Response, exchange
 from provisioner.agent.log import one_line
 from provisioner.agent.states import DEFAULT_TTL, Action, Answer
 
@@ -30,11 +30,11 @@ class Verdict(NamedTuple):
 
 
 class Gateway:
-    """Sends requests with one machine's token."""
+    """Sends requests with one machine's token; `dial` connects in place of a plain socket."""
 
-    def __init__(self, endpoint: Endpoint, token: str) -> None:
+    def __init__(self, endpoint: Endpoint, token: str, dial: Dial = None) -> None:
         self.endpoint = endpoint
-        self._token = token
+        self._token, self._dial = token, dial
 
     def send(self, action: Action, body: dict[str, Any]) -> Verdict:
         """Carry out `action`; whatever happens comes back as a verdict."""
@@ -46,6 +46,7 @@ class Gateway:
                 {"Authorization": f"Bearer {self._token}"},
                 json.dumps(body, separators=(",", ":"), allow_nan=False).encode(),
                 TIMEOUTS[action],
+                dial=self._dial,
             )
         except HTTPProblem as problem:
             return Verdict(Answer.TROUBLE, f"{action.value}: {problem}")

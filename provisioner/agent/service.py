@@ -17,6 +17,7 @@ from provisioner.agent.bodies import Bodies
 from provisioner.agent.clock import Clock
 from provisioner.agent.gateway import Gateway
 from provisioner.agent.keeper import Keeper, Standing
+from provisioner.agent.listener import dial_to
 from provisioner.agent.log import Log
 from provisioner.agent.runtime import ASKS, Report, Runtime, own_directory
 from provisioner.agent.settings import Settings
@@ -57,8 +58,9 @@ class Service:
             tell,
             self._clock,
         )
+        dial = dial_to(settings.gateway, settings.tunnel_user) if settings.tunnel_user else None
         self._keeper = Keeper(
-            Gateway(settings.gateway, settings.token),
+            Gateway(settings.gateway, settings.token, dial),
             {Action.REGISTER: bodies.registration, Action.KEEPALIVE: bodies.keepalive},
             self._clock,
             log,

@@ -69,6 +69,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("k3s-port", "k3s.port", "port of this machine's k3s", "6443", _NUMBER, "1 to 65535"),
     Setting("k3s-ca", "k3s.ca", "authority of its certificate, as PEM", pattern=r"[\s\S]*"),
     Setting("k3s-ca-file", "k3s.ca_file", "file that holds it"),
+    Setting("tunnel-user", "tunnel.user", "whose the listener at the gateway's address must be",
+            pattern=r"[a-z_][a-z0-9_-]{0,31}", wanted="a user of this machine"),
     Setting("way-back", "tunnel.way_back", "local port that leads over the tunnel to this k3s",
             pattern=_NUMBER, wanted="1 to 65535"),
     Setting("keepalive-interval", "keepalive_interval", "seconds between keepalives", "60",
@@ -119,6 +121,7 @@ class Settings(NamedTuple):
     gpu_count: str
     k3s_token: str
     k3s: Endpoint
+    tunnel_user: str
     way_back: Endpoint | None
     interval: float
     inference: Endpoint
@@ -160,6 +163,7 @@ def resolve(sources: list[Source]) -> Settings:
         gpu_count=values["gpu-count"],
         k3s_token=values["k3s-token"],
         k3s=_k3s(values["k3s-port"], values["k3s-ca"]),
+        tunnel_user=values["tunnel-user"],
         way_back=_k3s(values["way-back"], values["k3s-ca"]) if values["way-back"] else None,
         interval=float(values["keepalive-interval"]),
         inference=Endpoint(values["inference-host"], int(values["inference-port"])),

@@ -100,9 +100,10 @@ def trust(
     """Show the host keys of INVENTORY's hosts, and store new ones in your known_hosts.
 
     INVENTORY is ./inventory.yaml when it is not given. PATTERN, as for --limit, names some hosts;
-    `gateway` is the gateway host, `gateways` with those that stand by. Jump hosts are asked for first. Compare the fingerprints with
-    those that the consoles show (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) before you
-    agree. The exit code is 0 when every key is known or was stored.
+    `gateway` is the gateway host, `gateways` with those that stand by. Jump hosts are asked for
+    first. Compare the fingerprints with those that the consoles show
+    (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) before you agree. The exit code is 0 when
+    every key is known or was stored.
     """
     request = Request(inventory=inventory, extra_vars=extra_vars)
     loaded = open_inventory(request, extra_variables(request))
@@ -136,7 +137,7 @@ def _note(seen: Sequence[Seen], source: str) -> None:
 
 
 def _chosen(inventory: Inventory, patterns: Sequence[str]) -> list[Host]:
-    """The hosts of the patterns; without one, the gateway's hosts and all others. Raises BadInput."""
+    """The hosts of the patterns; without one the gateway's and all others. Raises BadInput."""
     every = [*inventory.gateway.hosts.values(), *inventory.hosts.values()]
     chosen = [host for each in patterns for host in inventory.select(each)] if patterns else every
     return [host for host in chosen if host.name != LOCALHOST]

@@ -24,7 +24,7 @@ from provisioner.ssh.connect import connect, hang_up
 from provisioner.ssh.forward import LOOPBACK, Forward, PortTaken
 
 LOOK_UP = 0.5  # seconds between looks whether the connection is still there
-_WILDCARD = "0.0.0.0"
+_WILDCARD = "0.0.0.0"  # noqa: S104 (recognised, not listened on)
 
 
 class Use(NamedTuple):

@@ -140,7 +140,11 @@ def _fetched(arguments: dict[str, Any], host: str, result: dict[str, Any]) -> di
     if str(arguments.get("flat", False)).lower() in TRUE:
         dest += os.path.basename(source) if dest.endswith("/") else ""
     else:
-        dest = os.path.join(dest, host, source.lstrip("/"))
+        folder = os.path.join(dest, host)
+        dest = os.path.normpath(os.path.join(folder, source.lstrip("/")))
+        # a path may be one that the host told
+        if not Path(dest).is_relative_to(os.path.normpath(folder)):
+            return {"failed": True, "msg": f"{source} would lead out of {folder}"}
     file = Path(dest).expanduser()
     content = b"".join(base64.b64decode(piece) for piece in result["content"])
     kept = {name: value for name, value in result.items() if name not in ("content", "encoding")}

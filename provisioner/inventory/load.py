@@ -24,7 +24,7 @@ from provisioner.inventory.sections import values
 from provisioner.inventory.target import parse_target
 from provisioner.yamlsource import MarkedDict, load_yaml
 
-ADMIN_TOKEN_VARIABLE = "B9_ADMIN_TOKEN"
+ADMIN_TOKEN_VARIABLE = "B9_ADMIN_TOKEN"  # noqa: S105 — a name
 _ONE_SHOT = Source("command line")
 _SHARED_LOGIN = ("user", "identity_file", "jump", "become_password", "connect_timeout")
 

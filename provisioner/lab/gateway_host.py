@@ -10,7 +10,7 @@ from provisioner.lab.network import wait_listening
 
 API_PORT = 31994
 _PROGRAM = "/opt/reference-gateway/reference_gateway.py"
-_TOKEN = "/etc/reference-gateway/admin_token"
+_TOKEN = "/etc/reference-gateway/admin_token"  # noqa: S105 — a path
 _UNIT = "/etc/systemd/system/reference-gateway.service"
 _SOURCE = Path(__file__).with_name("reference_gateway.py")
 _START_SECONDS = 20.0

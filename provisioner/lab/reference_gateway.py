@@ -671,7 +671,7 @@ def worker_job(state: Json, settings: Settings) -> Json:
             {"name": "WORKER_ID", "value": name},
             {"name": "WORKER_POOL_NAME", "value": pool.name},
         ],
-        "volumeMounts": [*mounts, {"name": "shm", "mountPath": "/dev/shm"}],
+        "volumeMounts": [*mounts, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108 — of a pod
     }
     volumes: list[Json] = [
         {"name": each, "hostPath": {"path": path, "type": "DirectoryOrCreate"}}

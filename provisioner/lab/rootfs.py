@@ -23,6 +23,7 @@ PACKAGES = (
     "sudo",
     "python3",
     "iproute2",
+    "nftables",
     "ca-certificates",
     "procps",
     "iputils-ping",

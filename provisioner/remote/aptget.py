@@ -58,7 +58,7 @@ class AptGet:
         """Read the package lists anew; a source that does not answer is asked again."""
         for attempt in range(max(1, retries)):
             if attempt:
-                time.sleep(min(2 ** (attempt - 1), max_delay) + random.random())
+                time.sleep(min(2 ** (attempt - 1), max_delay) + random.random())  # noqa: S311 — jitter
             try:
                 self("update", "-o", "APT::Update::Error-Mode=any")
                 return

@@ -380,7 +380,7 @@ def _local(place: str) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="b9prov-") as folder:
         # apt's own user has to get at it
-        os.chmod(folder, 0o755)
+        os.chmod(folder, 0o755)  # noqa: S103 — holds a public package
         path = os.path.join(folder, "package.deb")
         try:
             request = urllib.request.urlopen(place, timeout=FETCH_TIMEOUT)

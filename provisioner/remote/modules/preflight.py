@@ -153,7 +153,7 @@ def _port_number(entry: dict[str, Any]) -> int:
 
 
 def _overlap(address: str, wanted: str | None) -> bool:
-    anywhere = ("0.0.0.0", "::")
+    anywhere = ("0.0.0.0", "::")  # noqa: S104 — compared, not bound
     return wanted is None or address in anywhere or wanted in anywhere or address == wanted
 
 

@@ -1,7 +1,7 @@
 """Looks whether a gateway host is ready for tunnels, and says by which commands it would be.
 
-Not of Ansible. Arguments: `user, shell, directories, keys, files, drop_in, units, sshd_unit`, where
-directories have `path, mode` and files `path, mode, content`. Returns `refusals` (what only the
+Not of Ansible. Arguments: `user, shell, packages, directories, keys, files, drop_in, units,
+sshd_unit`, where packages are by their programs, directories have `path, mode` and files `path, mode, content`. Returns `refusals` (what only the
 host's administrator can decide), `missing`, the `commands` for both, whether sshd's configuration
 has the drop-in `included`, and whether it is `unread` since it was written.
 """
@@ -14,6 +14,7 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from provisioner.remote.module import Context, Result
 ARGUMENTS = {
     "user": Argument("str", default="b9tunnel"),
     "shell": Argument("str", required=True),
+    "packages": Argument("dict", default={}),
     "directories": Argument("list", default=()),
     "keys": Argument("str", required=True),
     "files": Argument("list", default=()),
@@ -35,12 +37,14 @@ ARGUMENTS = {
     "sshd_config": Argument("str", default="/etc/ssh/sshd_config"),
 }
 TIMEOUT = 30.0
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 Settings = dict[str, list[str]]
 
 
 def run(arguments: dict[str, Any], context: Context) -> Result:
     """Only looks."""
     look = Look(arguments)
+    look.at_packages()
     look.at_user()
     look.at_directories()
     look.at_files()
@@ -69,6 +73,11 @@ class Look:
         self.unread = False
         self._is_sshd_missing = False
         self._new_units: list[str] = []
+
+    def at_packages(self) -> None:
+        for program, package in self.arguments["packages"].items():
+            if not shutil.which(program, path=PATH):
+                self._miss(f"there is no {program}", f"apt-get install -y {shlex.quote(package)}")
 
     def at_user(self) -> None:
         shell = self.arguments["shell"]

@@ -119,7 +119,7 @@ def _bring_about(
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     """A folder for what may be big: /tmp may be in memory, and `dest` has to stay untouched."""
-    large = "/var/tmp"
+    large = "/var/tmp"  # noqa: S108 — mkdtemp makes its own folder in it
     return tempfile.TemporaryDirectory(
         prefix="b9prov-", dir=large if os.access(large, os.W_OK) else None
     )

@@ -50,7 +50,9 @@ class Unit:
         enabled = known["UnitFileState"] in ("enabled", "static", "alias")
         changed = not (active and enabled) or stale
         if changed and not check:
-            if known["NeedDaemonReload"] == "yes" or known["LoadState"] == "not-found":
+            # systemd tells of this unit's own file only, not of that of one that it starts
+            others = stale and any(file.parent == DIRECTORY for file in files[1:])
+            if others or known["NeedDaemonReload"] == "yes" or known["LoadState"] == "not-found":
                 self._systemctl("daemon-reload")
             if not enabled:
                 self._systemctl("enable", self.name)
@@ -93,10 +95,13 @@ class Unit:
         return started is not None and max(written, default=0.0) > started
 
     def _started(self) -> float | None:
-        """When its main process was started, in Unix seconds; None when it has none.
+        """When it was started (a service: its main process), in Unix seconds; None when it was not.
 
         `systemctl show` gives whole seconds only, hence the bus.
         """
+        kind, moment = "Unit", "ActiveEnterTimestamp"
+        if self.name.endswith(".service"):
+            kind, moment = "Service", "ExecMainStartTimestamp"
         done = process.run(
             [
                 "busctl",
@@ -104,8 +109,8 @@ class Unit:
                 "get-property",
                 "org.freedesktop.systemd1",
                 f"/org/freedesktop/systemd1/unit/{_escaped(self.name)}",
-                "org.freedesktop.systemd1.Service",
-                "ExecMainStartTimestamp",
+                f"org.freedesktop.systemd1.{kind}",
+                moment,
             ],
             timeout=QUICK,
         )

@@ -101,7 +101,7 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
             _see_to_key(account, arguments, result, context)
         result["changed"] |= _set_ages(arguments, context)
     if arguments["password"] is not None:
-        result["password"] = "NOT_LOGGING_PASSWORD"
+        result["password"] = "NOT_LOGGING_PASSWORD"  # noqa: S105 — hides one
     return result
 
 
@@ -242,7 +242,7 @@ def _set_ages(arguments: dict[str, Any], context: Context) -> bool:
 def _set_password(arguments: dict[str, Any], context: Context, created: bool = False) -> bool:
     """Give the account its password's hash, by stdin: an argument can be seen by everyone."""
     name, wanted, lock = arguments["name"], arguments["password"], arguments["password_lock"]
-    if not created and arguments["update_password"] == "on_create":
+    if not created and arguments["update_password"] == "on_create":  # noqa: S105 — a choice
         wanted = None
     if wanted is None and lock is None:
         return False

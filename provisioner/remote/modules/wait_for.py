@@ -139,7 +139,7 @@ class _Wait:
         except OSError as error:
             raise ModuleFailed(f"cannot resolve {self.host}: {error}") from None
         addresses = {str(entry[4][0]) for entry in found}
-        anywhere = addresses & {"0.0.0.0", "::"}
+        anywhere = addresses & {"0.0.0.0", "::"}  # noqa: S104 — compared, not bound
         return [
             s
             for s in sockets.tcp()

@@ -271,6 +271,25 @@ def test_script_fetch_and_include_vars(bench: Workbench) -> None:
     assert record.statuses()[-2:] == [("here", "changed"), ("again", "changed")]
 
 
+def test_what_is_fetched_stays_in_its_folder(bench: Workbench) -> None:
+    """Also where the host has told the path."""
+    bench.write("deep/er/evil", "planted")
+    bench.write(
+        "told", f"{bench.folder}/deep/er/../../../../../../../../../{bench.folder}/deep/er/evil"
+    )
+    record = bench.run(
+        """
+        - {command: "cat told", args: {chdir: "{{ here }}"}, register: told}
+        - name: planted
+          fetch: {src: "{{ told.stdout }}", dest: "{{ here }}/a/b/c"}
+          ignore_errors: true
+        """,
+        variables={"here": str(bench.folder)},
+    )
+    assert "would lead out of" in record.result("planted")["msg"]
+    assert not (bench.folder / "a").exists()
+
+
 def test_loop_control(bench: Workbench) -> None:
     record = bench.run(
         """
