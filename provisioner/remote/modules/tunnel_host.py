@@ -1,9 +1,10 @@
 """Looks whether a gateway host is ready for tunnels, and says by which commands it would be.
 
 Not of Ansible. Arguments: `user, shell, packages, directories, keys, files, drop_in, units,
-sshd_unit`, where packages are by their programs, directories have `path, mode` and files `path, mode, content`. Returns `refusals` (what only the
-host's administrator can decide), `missing`, the `commands` for both, whether sshd's configuration
-has the drop-in `included`, and whether it is `unread` since it was written.
+sshd_unit`, where packages are by their programs, directories have `path, mode` and files `path, mode,
+content`. Returns `refusals` (what only the host's administrator can decide), `missing`, the
+`commands` for both, whether sshd's configuration has the drop-in `included`, and whether it is
+`unread` since it was written.
 """
 
 from __future__ import annotations
