@@ -1,10 +1,10 @@
 """Looks whether a gateway host is ready for tunnels, and says by which commands it would be.
 
 Not of Ansible. Arguments: `user, shell, packages, directories, keys, files, drop_in, units,
-sshd_unit`, where packages are by their programs, directories have `path, mode` and files `path, mode,
-content`. Returns `refusals` (what only the host's administrator can decide), `missing`, the
-`commands` for both, whether sshd's configuration has the drop-in `included`, and whether it is
-`unread` since it was written.
+sshd_unit, port`, where packages are by their programs, directories have `path, mode` and files
+`path, mode, content`. Returns `refusals` (what only the host's administrator can decide),
+`missing`, the `commands` for both, whether sshd's configuration has the drop-in `included`, and
+whether it is `unread` since it was written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from provisioner.remote import process
+from provisioner.remote import process, sockets
 from provisioner.remote.arguments import Argument
 from provisioner.remote.module import Context, Result
 
@@ -35,9 +35,11 @@ ARGUMENTS = {
     "drop_in": Argument("dict", required=True),
     "units": Argument("list", default=()),
     "sshd_unit": Argument("str", default="ssh"),
+    "port": Argument("int", default=6443),
     "sshd_config": Argument("str", default="/etc/ssh/sshd_config"),
 }
 TIMEOUT = 30.0
+ALL = ("0.0.0.0", "::")  # noqa: S104 (recognised, not listened on)
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 Settings = dict[str, list[str]]
 
@@ -50,6 +52,7 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
     look.at_directories()
     look.at_files()
     look.at_sshd()
+    look.at_port()
     look.at_units()
     return {
         "changed": False,
@@ -148,6 +151,19 @@ class Look:
         for reason in kept_out(self.user, groups_of(self.user), effective):
             mend = "change that in sshd_config, then `sshd -t` and reload sshd"
             self._refuse(f"sshd keeps {self.user} out: {reason}", mend)
+
+    def at_port(self) -> None:
+        """Whoever listens at all addresses has those of the workers too, as a k3s here would."""
+        port = self.arguments["port"]
+        taken = {s.inode for s in sockets.listeners() if s.port == port and s.address in ALL}
+        if taken:
+            found = set(map(str, sockets.owners(taken).values())) or {"somebody"}
+            what = f"{', '.join(sorted(found))} listens at port {port} of all addresses"
+            mend = (
+                "workers' tunnels need it at theirs: have it listen at one address of this host,"
+                " a k3s by bind-address in /etc/rancher/k3s/config.yaml"
+            )
+            self._refuse(what, mend)
 
     def _at_drop_in(self, path: Path) -> None:
         before, drop_in = len(self.missing), self.arguments["drop_in"]

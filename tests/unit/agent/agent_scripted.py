@@ -103,6 +103,8 @@ def serve(gateway: ScriptedGateway, port: int = 0) -> ThreadingHTTPServer:
             self.wfile.write(content)
 
         def do_GET(self) -> None:
+            if not self.path.endswith("/health"):
+                return self.do_POST()
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()

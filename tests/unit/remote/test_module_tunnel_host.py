@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from provisioner.remote.modules.tunnel_host import Settings, includes, kept_out, wanted
+from provisioner.remote.modules.tunnel_host import Look, Settings, includes, kept_out, wanted
 
 DROP_IN = "/etc/ssh/sshd_config.d/50-b9prov.conf"
 
@@ -59,3 +61,18 @@ def test_a_relative_include_is_beside_the_configuration(tmp_path: Path) -> None:
 def test_what_a_drop_in_wants_is_in_the_words_of_sshd() -> None:
     text = "# why\nMatch User b9tunnel\n    # why\n    PermitTTY no\n\tPermitOpen any\nMatch all\n"
     assert wanted(text) == {"permittty": "no", "permitopen": "any"}
+
+
+def test_who_listens_at_all_addresses_is_told_of() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        look = Look({"port": server.getsockname()[1]} | {"user": "nobody"})
+        look.at_port()
+    (refusal,) = look.refusals
+    assert f"(pid {os.getpid()}" in refusal and "of all addresses" in refusal
+
+
+def test_who_listens_at_one_address_is_nobodys_concern() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        look = Look({"port": server.getsockname()[1]} | {"user": "nobody"})
+        look.at_port()
+    assert look.refusals == []
