@@ -32,7 +32,7 @@ CLIENTS = 64
 QUIET_SECONDS = 15
 AIM = 0.95
 ZEROS, FORWARDED, PLAIN, API = 31993, 1993, 2993, 1994  # ports
-KEY = "/root/bench_key"
+KEY = "/opt/bench_key"
 PATIENCE = 600.0  # seconds that anything may take
 
 

@@ -248,6 +248,11 @@ HOST_KEY = _text(
     '"SHA256:…" or "ssh-ed25519 AAAA…", as ssh-keygen -l or ssh-keyscan shows', _is_host_key
 )
 NETWORK = _text("an IPv4 network such as 10.199.0.0/24", _is_network, _network_advice)
+# systemd takes no escapes in the paths of a unit's restrictions
+UNIT_PATH = _text(
+    "a path that begins with /, without quotes and backslashes",
+    re.compile(r"/[^\x00-\x1f\x7f\"'\\]*").fullmatch,
+)
 ABSOLUTE_PATH = _text("a path that begins with /", re.compile(r"/[^\x00-\x1f\x7f]*").fullmatch)
 SHA256 = _text("64 hexadecimal digits", re.compile("[0-9a-fA-F]{64}").fullmatch)
 MACHINE_ID = _text(

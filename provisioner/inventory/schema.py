@@ -19,7 +19,7 @@ class Ollama(Section):
     port = Key(f.PORT, 11434, "port it listens on")
     models = Key(ListOf(f.WORD), [], "models to pull")
     insecure = Key(f.BOOLEAN, False, "pull from registries without TLS, such as one on the LAN")
-    models_dir = Key(f.ABSOLUTE_PATH, None, "where models are kept; null: Ollama's own place")
+    models_dir = Key(f.UNIT_PATH, None, "where models are kept; null: Ollama's own place")
 
 
 class K3s(Section):

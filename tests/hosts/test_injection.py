@@ -19,11 +19,8 @@ UNIT = "/etc/systemd/system/ollama.service"
 DIRECTORIES = (
     "/srv/models",
     "/srv/a b LD_PRELOAD=/tmp/hit.so",
-    '/srv/"x" "LD_PRELOAD=/tmp/hit.so',
-    "/srv/'x' y",
     "/srv/$(id) ${HOME} `id` ; id & | #",
     "/srv/%h %n %% %",
-    "/srv/back\\slash \\n \\x41 \\",
     "/srv/-oProxyCommand=x",
     "/srv/ä \N{PILE OF POO} \u202e \u2028",
 )

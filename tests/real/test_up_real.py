@@ -113,9 +113,9 @@ def test_kubectl_reaches_it_by_the_kubeconfig_and_verifies_it(
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     w1 = lab.host("w1")
-    w1.path("/root/right").write_text(written.read_text())
-    w1.path("/root/wrong").write_text(written.read_text().replace(": localhost", ": another"))
-    asked = "k3s kubectl --kubeconfig /root/{} get --raw /api/v1/namespaces/default"
+    w1.path("/opt/right").write_text(written.read_text())
+    w1.path("/opt/wrong").write_text(written.read_text().replace(": localhost", ": another"))
+    asked = "k3s kubectl --kubeconfig /opt/{} get --raw /api/v1/namespaces/default"
     done = w1.exec(asked.format("right").split())
     assert json.loads(done.stdout)["metadata"]["name"] == "default", done.stderr
     refused = w1.exec(asked.format("wrong").split())

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import plot, publish, ratios, summary
+from benchmarks import plot, publish, ratios, recovery, summary
 from benchmarks.left import what_differs
 from benchmarks.measure import PHASES, Contender, Sample, command, take_turns
 from benchmarks.parts import artifact, fleet, tasks24, tasks200
@@ -175,3 +175,11 @@ def test_what_differs_is_told_by_name() -> None:
         "  b: 3, not 2",
         "  c: 4, not None",
     ]
+
+
+def test_the_document_has_the_figures_of_recovery_as_they_were_measured() -> None:
+    figures = json.loads(recovery.RESULTS.read_text())
+    assert set(figures) == set(recovery.FAULTS)
+    assert all(by[name]["n"] >= recovery.ENOUGH for by in figures.values() for name in by)
+    text = (recovery.RESULTS.parents[2] / "docs" / "reliability.md").read_text("utf-8")
+    assert "\n".join(recovery.table(figures)) in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_commands_and_options_exist(document: Path) -> None:
         command, rest = _find(program, words[1:])
         options = {name for each in command.params for name in each.opts}
         options |= {name for each in command.params for name in each.secondary_opts} | {"--help"}
-        for word in rest:
+        for word in itertools.takewhile(lambda word: word != "--", rest):
             if re.match(r"--?[a-z]", word):
                 assert word.partition("=")[0] in options, " ".join(words)
 

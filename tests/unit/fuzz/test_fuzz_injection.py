@@ -146,9 +146,10 @@ def check_shell(text: str) -> None:
     assert done.returncode == 0, done.stderr
     for option, word in re.findall(r"^    (-[LR]) (.*?)(?: \\)?$", text, re.MULTILINE):
         assert SHELL_WORD.fullmatch(word), (option, word)
-    for word in re.findall(r"^    -p (.*) </dev/null$", text, re.MULTILINE):
-        assert SHELL_WORD.fullmatch(word.replace(" ", "")), word
-        assert len(shlex.split(word)) == 2 and "@-" not in word, word
+    (words,) = re.findall(r"^    0\) set -- (.*) ;;$", text, re.MULTILINE)
+    name, port, address = shlex.split(words)
+    assert name == "gateway" and port.isdecimal(), words
+    assert SHELL_WORD.fullmatch(address) and not address.startswith("-"), words
 
 
 def check_against(good: dict[str, str], found: dict[str, str], data: dict[str, Any]) -> None:
@@ -159,15 +160,14 @@ def check_against(good: dict[str, str], found: dict[str, str], data: dict[str, A
             ours, theirs = (list(unit_settings(each)) for each in (good[path], text))
             assert [name for name, _ in ours] == [name for name, _ in theirs], text
             differing = {name for (name, a), (_, b) in zip(ours, theirs, strict=True) if a != b}
-            assert differing <= {"Environment"}, text
+            assert differing <= {"Environment", "ReadWritePaths"}, text
     defaults = data["defaults"]
+    settings = list(unit_settings(found["/etc/systemd/system/ollama.service"]))
     unit = dict.fromkeys(
-        word
-        for name, value in unit_settings(found["/etc/systemd/system/ollama.service"])
-        if name == "Environment"
-        for word in environment(value)
+        word for name, value in settings if name == "Environment" for word in environment(value)
     )
     ollama = defaults["ollama"]
+    assert environment(dict(settings)["ReadWritePaths"])[1:] == [ollama["models_dir"]]
     assert list(unit)[1:] == [
         f"OLLAMA_HOST={ollama['host']}:11434",
         f"OLLAMA_MODELS={ollama['models_dir']}",
