@@ -58,7 +58,7 @@ class Tunnel(Section):
     way_back = Key(
         f.PORT, 16443, "port on the loopback that leads to this k3s as the gateway reaches it"
     )
-    alive_interval = Key(f.whole(1, 300), 3, "seconds between ssh's own probes")
+    alive_interval = Key(f.whole(1, 300), 2, "seconds between ssh's own probes")
     alive_count = Key(f.whole(1, 20), 2, "unanswered probes before it reconnects")
 
 
