@@ -221,7 +221,9 @@ def test_the_gateways_list_gives_away_the_tokens_of_others(worker: Host, other: 
     machine = agent_config(worker)["machine"]
     url = "http://127.0.0.1:1994/api/v1/machine/list?pool_name=gpu&provider_name=generic"
     bearer = f"Authorization: Bearer {machine['token']}"
-    listed = sh(worker, f"curl -sSf -m 10 -H @- '{url}' <<'END'\n{bearer}\nEND")
+    # the attacks before this one may have cost the worker its session
+    retry = "--retry 20 --retry-delay 1 --retry-connrefused"
+    listed = sh(worker, f"curl -sSf -m 30 {retry} -H @- '{url}' <<'END'\n{bearer}\nEND")
     token = agent_config(other)["k3s"]["token"]
     assert token in listed
     jobs = f"https://{other.address}:6443/apis/batch/v1/namespaces/default/jobs"

@@ -223,7 +223,7 @@ def test_all_that_an_administrator_left_out_is_found_at_once(served: Driver) -> 
     block = "Match User b9tunnel\nAllowTcpForwarding no\nMatch all\n"
     with edited(host, CONFIG, lambda text: block + text):
         overruled = b9prov(served, "gateway", "commands", str(inventory)).stdout
-    assert overruled.startswith("# sshd has for b9tunnel allowtcpforwarding no, not yes: ")
+    assert overruled.startswith("# sshd has for b9tunnel allowtcpforwarding no, not yes")
     assert b9prov(served, "gateway", "commands", str(inventory)).stdout == ""
 
 
