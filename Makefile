@@ -50,7 +50,7 @@ audit: setup
 	$(VENV)/bin/python .ci/audit
 
 unit: setup
-	$(VENV)/bin/pytest -q -n auto tests/unit
+	$(VENV)/bin/pytest -q -n 2 tests/unit
 
 contract: setup
 	$(VENV)/bin/pytest -q tests/contract
