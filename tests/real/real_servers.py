@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import tarfile
@@ -39,7 +41,8 @@ def unpack_ollama(archive: Path, folder: Path) -> Path:
 def running(
     command: list[str | Path], log: Path, environment: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that is ended afterwards, and whose log shows in a failing test."""
+    """A server that is ended afterwards, with all that it started, and whose log shows in a failing
+    test."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -47,6 +50,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         yield process
@@ -57,6 +61,8 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         print(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}")
 
 
