@@ -18,8 +18,9 @@ def agreed(question: str) -> bool:
     return False
 
 
-def confirmed(question: str) -> bool:
-    """The same; where nobody is there to be asked, a BadInput."""
+def confirmed(question: str, unasked: str = "") -> bool:
+    """The same; where nobody is there to be asked, a BadInput, which says `unasked`."""
     if not sys.stdin.isatty():
-        raise BadInput.of(f"{question} Nobody is here to confirm", advice="say --yes")
+        problem = unasked or f"{question} Nobody is here to confirm"
+        raise BadInput.of(problem, advice="say --yes")
     return agreed(question)

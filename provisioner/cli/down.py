@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from provisioner.cli.confirm import agreed
+from provisioner.cli.confirm import confirmed
 from provisioner.cli.failures import FAILED
 from provisioner.cli.options import PATH, Request, run_options
 from provisioner.cli.run_playbook import run_playbook, source_words
 from provisioner.cli.session import Session, open_session
-from provisioner.errors import BadInput
 from provisioner.paths import shipped_playbook
 
 
@@ -36,6 +33,4 @@ def down(request: Request, keep_data: bool, yes: bool) -> int:
 def _confirmed(session: Session) -> bool:
     hosts = session.inventory.select(session.options.limit)
     names = ", ".join(host.name for host in hosts)
-    if not sys.stdin.isatty():
-        raise BadInput.of(f"down undoes {names}, and nobody is here to confirm", advice="say --yes")
-    return agreed(f"Undo {names}?")
+    return confirmed(f"Undo {names}?", f"down undoes {names}, and nobody is here to confirm")

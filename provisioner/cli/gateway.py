@@ -14,12 +14,16 @@ import click
 from provisioner.cli.confirm import confirmed
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import (
+    CHECK,
+    DIFF,
     PATH,
+    VERBOSE,
     Request,
     connection_options,
     output_kind,
     output_option,
     run_options,
+    with_options,
 )
 from provisioner.cli.run_called import run_called
 from provisioner.cli.run_playbook import run_playbook
@@ -28,7 +32,6 @@ from provisioner.engine.host import HostState
 from provisioner.errors import BadInput
 from provisioner.inventory import GATEWAY
 from provisioner.paths import shipped_playbook
-from provisioner.playbook.scope import Later
 from provisioner.report.tables import render_table
 
 COLUMNS = (
@@ -52,18 +55,9 @@ _YES = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
 def _options(command: Command) -> Command:
-    for option in reversed(
-        (
-            _EXTRA,
-            connection_options,
-            output_option(),
-            click.option("--check", is_flag=True, help="Show what would change; touch nothing."),
-            click.option("--diff", is_flag=True, help="Show how files change."),
-            click.option("-v", "--verbose", count=True, help="Show more of what tasks returned."),
-        )
-    ):
-        command = option(command)
-    return command
+    return with_options(
+        command, (_EXTRA, connection_options, output_option(), CHECK, DIFF, VERBOSE)
+    )
 
 
 @click.group()
@@ -190,8 +184,7 @@ def _left_by(host: HostState, fact: str) -> list[Any]:
         advice = f" ({host.summary.advice})" if host.summary.advice else ""
         name = "the gateway host" if host.name == GATEWAY else host.name
         raise click.ClickException(f"{name}: {host.summary.reason}{advice}")
-    found = host.vars.results.get(fact)
-    return list(found.value() if isinstance(found, Later) else found or ())
+    return list(host.left(fact) or ())
 
 
 def _change(request: Request, names: tuple[str, ...], what: str, yes: bool) -> int:

@@ -14,11 +14,10 @@ import yaml
 from provisioner import wholefile
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import PATH, Request, host_keys_option
-from provisioner.cli.session import open_session, quiet
+from provisioner.cli.session import Session, open_session, quiet
 from provisioner.cli.sources import inventory_path
-from provisioner.inventory import Host, Inventory, load_inventory, parse_extra
+from provisioner.inventory import Host
 from provisioner.paths import shipped_playbook
-from provisioner.playbook.scope import Later
 from provisioner.ssh.connect import Unreachable
 
 FACT = "b9_kubeconfig"  # the variable in which the playbook leaves what it found
@@ -56,10 +55,9 @@ def kubeconfig(
     if len(words) > 2:
         raise click.UsageError("too many arguments: [INVENTORY] HOST")
     path = inventory_path(Path(words[0]) if len(words) == 2 else None)
-    extra = parse_extra(list(extra_vars))
-    host = the_host(load_inventory(path, extra), words[-1])
-    request = Request(path, limit=host.name, extra_vars=extra_vars, host_keys=host_keys)
-    document = ask_kubeconfig(request, host)
+    session = kubeconfig_session(path, words[-1], extra_vars, host_keys)
+    host = the_host(session)
+    document = ask_kubeconfig(session, host)
     if document is None:
         return INTERRUPTED
     url = server or f"https://{_bracketed(host.address)}:{PORT}"
@@ -81,27 +79,33 @@ def kubeconfig(
     return 0
 
 
-def the_host(inventory: Inventory, name: str) -> Host:
-    """The one host of that name or pattern. Raises BadInput, click.UsageError."""
-    hosts = inventory.select(name)
+def kubeconfig_session(
+    inventory: Path, name: str, extra_vars: tuple[str, ...], host_keys: str
+) -> Session:
+    """To ask one host of an inventory for its kubeconfig. Raises BadInput."""
+    request = Request(inventory, limit=name, extra_vars=extra_vars, host_keys=host_keys)
+    return open_session(request, shipped_playbook("kubeconfig", None), {})
+
+
+def the_host(session: Session) -> Host:
+    """The one host that the session is limited to. Raises click.UsageError."""
+    name = session.options.limit
+    hosts = session.inventory.select(name)
     if len(hosts) > 1:
         raise click.UsageError(f"{name!r} is {len(hosts)} hosts; name one")
     return hosts[0]
 
 
-def ask_kubeconfig(request: Request, host: Host) -> dict[str, Any] | None:
+def ask_kubeconfig(session: Session, host: Host) -> dict[str, Any] | None:
     """The kubeconfig that the host's k3s wrote for its administrator; None when the user
-    interrupted. Raises BadInput, Unreachable."""
-    session = open_session(request, shipped_playbook("kubeconfig", request.playbooks), {})
+    interrupted. Raises Unreachable."""
     run = session.run(quiet)
     if run.execute().interrupted:
         return None
     state = run.hosts[host.name]
     if state.summary.unreachable:
         raise Unreachable(f"{host.name}: {state.summary.reason}", state.summary.advice)
-    found = state.vars.results.get(FACT)
-    if isinstance(found, Later):
-        found = found.value()
+    found = state.left(FACT)
     document = yaml.safe_load(found) if isinstance(found, str) else None
     if not isinstance(document, dict):
         raise Unreachable(

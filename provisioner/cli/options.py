@@ -162,30 +162,33 @@ _SPREADING = (
         help="Spread the hosts over a Dask cluster (needs b9prov[dask]).",
     ),
 )
+CHECK = click.option("--check", is_flag=True, help="Show what would change; touch nothing.")
+DIFF = click.option("--diff", is_flag=True, help="Show how files change.")
+VERBOSE = click.option("-v", "--verbose", count=True, help="Show more of what tasks returned.")
 _RUNNING = (
     click.option("--tags", multiple=True, metavar="TAGS", help="Only tasks with these tags."),
     click.option("--skip-tags", multiple=True, metavar="TAGS", help="No tasks with these tags."),
-    click.option("--check", is_flag=True, help="Show what would change; touch nothing."),
-    click.option("--diff", is_flag=True, help="Show how files change."),
+    CHECK,
+    DIFF,
     output_option(),
     click.option("--junit", type=PATH, metavar="FILE", help="Also write a JUnit report."),
-    click.option("-v", "--verbose", count=True, help="Show more of what tasks returned."),
+    VERBOSE,
 )
 
 
 def source_options(command: Command) -> Command:
     """Where hosts come from, when they are named on the command line."""
-    return _with(command, _SOURCE)
+    return with_options(command, _SOURCE)
 
 
 def variable_options(command: Command) -> Command:
     """Which hosts, with which variables and files."""
-    return _with(command, _VARIABLES)
+    return with_options(command, _VARIABLES)
 
 
 def connection_options(command: Command) -> Command:
     """How to reach hosts."""
-    return _with(command, _CONNECTING)
+    return with_options(command, _CONNECTING)
 
 
 def run_options(command: Command) -> Command:
@@ -197,10 +200,11 @@ def run_options(command: Command) -> Command:
         return command(request=Request(**known), **given)
 
     options = (*_SOURCE, *_VARIABLES, *_CONNECTING, *_RESUMING, *_SPREADING, *_RUNNING)
-    return _with(gathered, options)
+    return with_options(gathered, options)
 
 
-def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+def with_options(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    """The command with these options, shown in this order."""
     for option in reversed(options):
         command = option(command)
     return command

@@ -22,7 +22,6 @@ from provisioner.cli.options import (
 from provisioner.cli.session import Session, open_session, quiet
 from provisioner.engine.host import HostState
 from provisioner.paths import shipped_playbook
-from provisioner.playbook.scope import Later
 from provisioner.report.tables import STATUS_COLUMNS, render_status
 
 FACT = "b9_status"  # the variable in which the playbook leaves what it found
@@ -67,9 +66,7 @@ def ask_status(session: Session) -> list[Row] | None:
 def _row(host: HostState) -> Row:
     row: Row = dict.fromkeys(STATUS_COLUMNS)
     row |= {"name": host.name, "ready": False, "pool": host.target.variables.get("pool")}
-    found = host.vars.results.get(FACT)
-    if isinstance(found, Later):
-        found = found.value()
+    found = host.left(FACT)
     if isinstance(found, dict):
         row |= found
     if not host.summary.well:

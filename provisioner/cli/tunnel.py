@@ -15,11 +15,11 @@ import click
 
 from provisioner import wholefile
 from provisioner.cli import kubeconfig
-from provisioner.cli.asking import with_passwords
 from provisioner.cli.failures import FAILED, say
-from provisioner.cli.options import PATH, Request, host_keys_option
+from provisioner.cli.options import PATH, host_keys_option
+from provisioner.cli.session import Session
 from provisioner.errors import BadInput
-from provisioner.inventory import Host, load_inventory, parse_extra
+from provisioner.inventory import Host
 from provisioner.ssh.connect import connect, hang_up
 from provisioner.ssh.forward import LOOPBACK, Forward, PortTaken
 
@@ -61,16 +61,14 @@ def tunnel(
     It stays until Ctrl-C. With a COMMAND it stays until that has ended, which finds where to go in
     KUBECONFIG, OLLAMA_HOST or B9_URL; the exit code is the command's.
     """
-    loaded = load_inventory(inventory, parse_extra(list(extra_vars)))
-    chosen = kubeconfig.the_host(loaded, host)
+    session = kubeconfig.kubeconfig_session(inventory, host, extra_vars, host_keys)
+    chosen = kubeconfig.the_host(session)
     far = _far(chosen, target)
-    request = Request(inventory, limit=chosen.name, extra_vars=extra_vars, host_keys=host_keys)
-    with_passwords(loaded, request)
     connection = connect(chosen, host_keys)
     try:
         with (
             Forward(connection.transport, far, local_port or 0) as forward,
-            _use(request, chosen, target, forward.port) as use,
+            _use(session, chosen, target, forward.port) as use,
         ):
             if command:
                 return _run(command, use)
@@ -101,13 +99,13 @@ def _far(host: Host, target: str) -> tuple[str, int]:
 
 
 @contextmanager
-def _use(request: Request, host: Host, target: str, port: int) -> Iterator[Use]:
+def _use(session: Session, host: Host, target: str, port: int) -> Iterator[Use]:
     """How to use the port; a kubeconfig is there as long as it is."""
     here = f"{LOOPBACK}:{port}"
     if target == "k3s":
         with tempfile.TemporaryDirectory(prefix="b9prov-") as private:
             path = Path(private) / "kubeconfig"
-            document = kubeconfig.ask_kubeconfig(request, host)
+            document = kubeconfig.ask_kubeconfig(session, host)
             if document is None:
                 raise KeyboardInterrupt
             text = kubeconfig.rewritten(document, f"https://{here}", host.name)

@@ -9,7 +9,7 @@ from typing import Any
 from provisioner.engine.events import HostSummary
 from provisioner.inventory import Host
 from provisioner.playbook.model import Play, Task
-from provisioner.playbook.scope import HostVars, Layer, Scope
+from provisioner.playbook.scope import HostVars, Later, Layer, Scope
 from provisioner.playbook.templating import Templar
 
 
@@ -36,6 +36,11 @@ class HostState:
     def alive(self) -> bool:
         """Whether later plays may go on with the host."""
         return self.summary.well
+
+    def left(self, name: str) -> Any:
+        """What a playbook left in a variable of the host once it has ended; None for nothing."""
+        found = self.vars.results.get(name)
+        return found.value() if isinstance(found, Later) else found
 
     def scope(
         self, play: Play, task: Task, loop: Mapping[str, Any], around: Sequence[Task] = ()
