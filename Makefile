@@ -11,7 +11,7 @@ APT_PACKAGES_REAL := etcd-server gcc libc6-dev g++
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 MIN_GO := 1.24
 
-.PHONY: demo test setup setup-apt setup-real lint audit unit contract hosts real oracle bench bench-agent \
+.PHONY: demo test setup setup-apt setup-real lint audit unit fuzz contract hosts real oracle bench bench-agent \
 	bench-recovery bench-throughput clean
 
 demo: setup
@@ -51,6 +51,9 @@ audit: setup
 
 unit: setup
 	$(VENV)/bin/pytest -q -n 2 tests/unit
+
+fuzz: setup
+	FUZZ=1 $(VENV)/bin/pytest -q -n 2 tests/unit/fuzz tests/unit/inference tests/unit/agent/test_agent_control_contract.py
 
 contract: setup
 	$(VENV)/bin/pytest -q tests/contract

@@ -165,8 +165,8 @@ def _is_forward(value: str) -> bool:
 def _is_url(value: str) -> bool:
     try:
         parts = urlsplit(value)
-        printable = not re.search(r"[\s\x00-\x1f\x7f]", value)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and printable
+        good = re.fullmatch("[!-~]+", value)  # ASCII, by RFC 3986
+        return parts.scheme in ("http", "https") and bool(parts.hostname and good)
     except ValueError:
         return False
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
 
 from provisioner import secrets
+
+# what hypothesis tries is the same in every run, but for `make fuzz`, which looks for more
+settings.register_profile("same", derandomize=True, database=None)
+if "FUZZ" not in os.environ:
+    settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

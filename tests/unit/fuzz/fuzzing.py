@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -42,12 +41,10 @@ ODD = (
 
 
 def bounded(examples: int) -> Callable[[Test], Test]:
-    """So many examples, the same in every run of CI, and as slow as they are."""
+    """So many examples, and as slow as they are."""
     return settings(
         max_examples=examples,
-        derandomize="CI" in os.environ,
         deadline=None,
-        database=None,
         suppress_health_check=list(HealthCheck),
     )
 
