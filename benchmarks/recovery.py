@@ -19,7 +19,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any, NamedTuple
 
 from benchmarks.bench import B9PROV, say
@@ -33,6 +35,7 @@ RESULTS = Path(__file__).parent / "results" / "recovery.json"
 ENOUGH = 20  # faults that a published figure is of, at the least
 REST = 22.0  # seconds that a tunnel works before it meets a fault, as one does that has lasted
 SPACING = 0.5  # seconds between one worker's fault and the next one's
+AT_ONCE = 4  # workers whose answers are asked for in the same moment
 PATIENCE = 60.0  # seconds that it has to come back, after which it is helped
 _SSH = """\
 -N -T -i /etc/b9prov/tunnel/id_ed25519 -o UserKnownHostsFile=/etc/b9prov/tunnel/known_hosts \
@@ -69,20 +72,23 @@ class Site(NamedTuple):
     lab: Lab
     workers: list[Worker]
 
-    def back_after(self, worker: Worker, end: float) -> float:
-        """Seconds from `end`, a monotonic time, to the first answer."""
+    def back_after(
+        self, worker: Worker, end: float, few: AbstractContextManager[object] | None = None
+    ) -> float:
+        """Seconds from `end`, a monotonic time, to the first answer; `few` as for `Answering`."""
         leader = self.lab.gateway.leader()
         assert leader
-        return Answering(leader.pid, worker.address).first_after(end, PATIENCE) - end
+        return Answering(leader.pid, worker.address, few).first_after(end, PATIENCE) - end
 
     def heal(self) -> None:
         """Wait until all tunnels work; a session that stands in the way of one is ended."""
+        few = BoundedSemaphore(AT_ONCE)
         with ThreadPoolExecutor(len(self.workers)) as pool:
-            list(pool.map(self._heal, self.workers))
+            list(pool.map(lambda worker: self._heal(worker, few), self.workers))
 
-    def _heal(self, worker: Worker) -> None:
+    def _heal(self, worker: Worker, few: AbstractContextManager[object]) -> None:
         for _ in range(5):
-            if self.back_after(worker, time.monotonic()) < PATIENCE:
+            if self.back_after(worker, time.monotonic(), few) < PATIENCE:
                 return
             _run(self.lab.gateway, f"{_END_LISTENER.format(address=worker.address)} || true")
         raise SystemExit(f"the tunnel of {worker.host.name} ({worker.contender}) stays down")
@@ -176,10 +182,11 @@ def _meet(site: Site, fault: Fault) -> list[float]:
     if fault.shared:
         fault.inflict(site, site.workers[0])
     end = time.monotonic()
+    few = BoundedSemaphore(AT_ONCE)
 
     def one(place: int, worker: Worker) -> float:
         if fault.shared:
-            return site.back_after(worker, end)
+            return site.back_after(worker, end, few)
         time.sleep(SPACING * place)
         fault.inflict(site, worker)
         return site.back_after(worker, time.monotonic())

@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 PAUSE = 0.02  # seconds between tries, at first
 SLACK = 0.02  # share of the time that it has taken so far, by which it may be wrong later
@@ -19,8 +20,13 @@ _NETWORK = 0x40000000  # CLONE_NEWNET
 class Answering:
     """Asks from within the network of process `pid`."""
 
-    def __init__(self, pid: int, address: str) -> None:
+    def __init__(
+        self, pid: int, address: str, few: AbstractContextManager[object] | None = None
+    ) -> None:
+        """`few` lets only so many ask at the same time, where many wait for the same moment: their
+        handshakes would keep each other from an answer in time."""
         self._pid, self._address = pid, address
+        self._few = few or contextlib.nullcontext()
         self._context = ssl._create_unverified_context()
 
     def first_after(self, start: float, patience: float) -> float:
@@ -35,7 +41,7 @@ class Answering:
             if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), _NETWORK):
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
+            with self._few, contextlib.suppress(OSError):
                 if self._answers():
                     break
             time.sleep(max(PAUSE, SLACK * (time.monotonic() - start)))

@@ -239,6 +239,7 @@ BOOLEAN_OR_AUTO: Check = _boolean_or_auto
 SECRET: Check = _secret
 PORT = whole(1, 65535)
 SECONDS = _number("a number of seconds", float, 0.1, 600)
+GBPS = _number("a number of Gbit/s", float, 0.0, 10000)
 ADDRESS = _text("an IP address or host name", _is_address, _address_advice)
 IP = _text("an IP address", is_ip)
 ENDPOINT = _text("HOST:PORT", _is_endpoint)

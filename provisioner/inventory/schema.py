@@ -58,8 +58,15 @@ class Tunnel(Section):
     way_back = Key(
         f.PORT, 16443, "port on the loopback that leads to this k3s as the gateway reaches it"
     )
-    alive_interval = Key(f.whole(1, 300), 2, "seconds between ssh's own probes")
+    alive_interval = Key(f.whole(1, 300), 1, "seconds between ssh's own probes")
     alive_count = Key(f.whole(1, 20), 2, "unanswered probes before it reconnects")
+
+
+class Network(Section):
+    min_gbps = Key(f.GBPS, 15.0, "Gbit/s that nettest wants of each direction")
+    servers = Key(ListOf(f.ENDPOINT), [], "further iperf3 servers, HOST:PORT, such as a cache's")
+    port = Key(f.PORT, 5201, "port of iperf3's server on a host while it is measured to")
+    gate = Key(f.BOOLEAN, False, "up measures too, and registers no worker with a slower network")
 
 
 class Preflight(Section):
@@ -92,6 +99,7 @@ class Settings(Login):
     nvidia = Key(Nvidia, {}, "what the driver must be")
     agent = Key(Agent, {}, "registration, keepalive, control API")
     tunnel = Key(Tunnel, {}, "SSH tunnel between worker and gateway host")
+    network = Key(Network, {}, "what the network must be able to do")
     preflight = Key(Preflight, {}, "what a host must have before anything is changed")
     vars = Key(f.VARIABLES, {}, "variables of your own, for your playbooks and templates")
 
