@@ -27,6 +27,7 @@ COMMANDS = {
     "machine": "List, make and delete machine records at the gateway.",
     "tunnel": "Open a local port to a worker's k3s, agent or Ollama.",
     "kubeconfig": "Write a kubeconfig for a worker's k3s.",
+    "nettest": "Measure the network between workers, gateway host and others.",
     "trust": "Show hosts' keys, and store them in your known_hosts.",
     "inventory": "Check or show an inventory.",
     "render": "Show the files that `up` would write to a host, without connecting.",

@@ -28,6 +28,7 @@ PACKAGES = (
     "procps",
     "iputils-ping",
     "curl",
+    "iperf3",
 )
 _UNREAD = ("doc", "man", "info", "locale")
 # When we are killed, all processes of the build die with us, and their mounts go with them.

@@ -29,6 +29,7 @@ STATUS_COLUMNS = (
     "ollama",
     "last_keepalive_age",
 )
+NETWORK_COLUMNS = ("from", "to", "way", "gbps", "wanted", "ok", "retransmits")
 _WIDEST = 40  # a cell's characters, on a terminal, before it folds
 _UNBOUNDED = 10_000
 _TITLES = {
@@ -36,6 +37,7 @@ _TITLES = {
     "cpu": "CPU",
     "created_age": "created",
     "free_gpus": "free GPUs",
+    "gbps": "Gbit/s",
     "gpu": "GPU",
     "id": "ID",
     "last_keepalive_age": "keepalive",
@@ -80,6 +82,23 @@ def render_status(rows: Sequence[Row], kind: str, stream: TextIO) -> None:
     if rows:
         ready = sum(bool(row.get("ready")) for row in rows)
         lines.append(f"{ready} of {len(rows)} ready")
+    _write(lines, stream)
+
+
+def render_network(rows: Sequence[Row], kind: str, stream: TextIO) -> None:
+    """What `b9prov nettest` measured. Rows have NETWORK_COLUMNS as keys (`gbps` and `wanted` in
+    Gbit/s; what is unknown, None or absent), and those that are not ok a `reason` and a `fix`."""
+    render_table(NETWORK_COLUMNS, rows, kind, stream, "directions")
+    if kind == "json":
+        return
+    bad = [row for row in rows if not row["ok"]]
+    lines = []
+    for row in bad:
+        ends = f"{row['from']} to {row['to']}" if row.get("to") else str(row["from"])
+        fix = f" ({one_line(row['fix'])})" if row.get("fix") else ""
+        lines.append(f"{ends}: {one_line(row['reason'])}{fix}")
+    if rows:
+        lines.append(f"{len(rows) - len(bad)} of {len(rows)} fast enough")
     _write(lines, stream)
 
 

@@ -1,0 +1,175 @@
+"""Measures the network to an iperf3 server, one direction after the other.
+
+Not of Ansible. `here` and `there` are the names of both ends, `addresses` where the other one may
+be reached, of which the first that answers is taken, and `through` ssh's arguments for a way that
+leads to the server's loopback. Returns `rows`, one for each direction, of which none fails the
+task: what could not be measured has a `reason` and a `fix` in place of `gbps` (gigabits a second).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from provisioner.remote import process
+from provisioner.remote.arguments import Argument
+from provisioner.remote.module import Context, Result
+
+ARGUMENTS = {
+    "here": Argument("str", required=True),
+    "there": Argument("str", required=True),
+    "addresses": Argument("list", default=()),
+    "port": Argument("int", default=5201),
+    "through": Argument("list", default=()),
+    "seconds": Argument("int", default=5),  # of each direction
+    "streams": Argument("int", default=4),
+    "min_gbps": Argument("float", default=0.0),
+    "unready": Argument("str", default=""),  # why there is no server, when it is known
+    "timeout": Argument("float", default=5.0),  # seconds to connect
+}
+
+LOOPBACK = "127.0.0.1"
+_SLOW_START = 1  # seconds that are not counted
+_PATIENCE = 20.0  # seconds that a measurement may take beyond its own time
+Row = dict[str, Any]
+
+
+class _Unmeasured(Exception):
+    """Why there is no figure, and what to do about it."""
+
+    def __init__(self, reason: str, fix: str, reached: bool = True) -> None:
+        super().__init__(reason)
+        self.reason, self.fix, self.reached = reason, fix, reached
+
+
+def run(arguments: dict[str, Any], context: Context) -> Result:
+    """Both directions; nothing in a dry run, since it loads the network."""
+    if context.check:
+        return {"changed": False, "skipped": True, "msg": "nothing is measured in a dry run"}
+    here, there = arguments["here"], arguments["there"]
+    shared = {
+        "way": "tunnel" if arguments["through"] else "direct",
+        "wanted": arguments["min_gbps"],
+    }
+    rows = [{"from": here, "to": there, **shared}, {"from": there, "to": here, **shared}]
+    reached = True
+    try:
+        with _way(arguments) as (address, port):
+            for row in rows:
+                reverse = row["from"] == there
+                row.update(_measured(arguments, address, port, reverse))
+    except _Unmeasured as error:
+        reached = error.reached
+        for row in rows:
+            row.setdefault("reason", error.reason)
+            row.setdefault("fix", error.fix)
+    return {"changed": False, "reached": reached, "rows": [_judged(row) for row in rows]}
+
+
+def _judged(row: Row) -> Row:
+    """The row with whether it is fast enough; all keys, so that every row has the same."""
+    gbps = row.get("gbps")
+    ok = gbps is not None and gbps >= row["wanted"]
+    if gbps is None or ok:
+        return {"gbps": None, "retransmits": None, "reason": "", "fix": "", **row, "ok": ok}
+    reason = f"{gbps:g} Gbit/s where {row['wanted']:g} are wanted"
+    fix = "look at both ends' links (ethtool), MTU and CPU, or lower network.min_gbps"
+    return {**row, "reason": reason, "fix": fix, "ok": False}
+
+
+@contextlib.contextmanager
+def _way(arguments: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Where a client connects to, while the way is there. Raises _Unmeasured."""
+    if arguments["unready"]:
+        raise _Unmeasured(arguments["unready"], f"see what {arguments['there']} says of it")
+    if shutil.which("iperf3") is None:
+        raise _Unmeasured("iperf3 is not installed here", "install the package iperf3")
+    if not arguments["through"]:
+        yield _open_address(arguments), arguments["port"]
+        return
+    with _forward(arguments) as port:
+        yield LOOPBACK, port
+
+
+def _open_address(arguments: dict[str, Any]) -> str:
+    """The first address that takes a connection."""
+    tried = []
+    for address in dict.fromkeys(str(each) for each in arguments["addresses"] if each):
+        said = _refusal(address, arguments["port"], arguments["timeout"])
+        if not said:
+            return address
+        tried.append(f"{address}:{arguments['port']}: {said}")
+    fix = f"let {arguments['here']} connect to TCP port {arguments['port']} of {arguments['there']}"
+    raise _Unmeasured("; ".join(tried) or "no address is known", fix, reached=False)
+
+
+def _refusal(address: str, port: int, timeout: float) -> str:
+    """Why there is no connection; empty when there is one."""
+    try:
+        socket.create_connection((address, port), timeout).close()
+    except socket.timeout:  # noqa: UP041 (an alias of TimeoutError only from Python 3.10 on)
+        return f"no answer in {timeout:g} s"
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+@contextlib.contextmanager
+def _forward(arguments: dict[str, Any]) -> Iterator[int]:
+    """A local port that leads to the server's, by ssh."""
+    with socket.socket() as free:
+        free.bind((LOOPBACK, 0))
+        port = int(free.getsockname()[1])
+    target = f"{LOOPBACK}:{port}:localhost:{arguments['port']}"
+    options = ("-N", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-L", target)
+    ssh = subprocess.Popen(
+        ["ssh", *options, *map(str, arguments["through"])],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 3 * arguments["timeout"]
+        while _refusal(LOOPBACK, port, 1.0):
+            if ssh.poll() is not None or time.monotonic() > deadline:
+                ssh.kill()
+                said = ssh.communicate()[1].strip() or "no connection in time"
+                fix = "see journalctl -u b9-tunnel"
+                raise _Unmeasured(f"no tunnel: {said}", fix, reached=False)
+            time.sleep(0.05)
+        yield port
+    finally:
+        ssh.kill()
+        ssh.communicate()
+
+
+def _measured(arguments: dict[str, Any], address: str, port: int, reverse: bool) -> Row:
+    """Rate and retransmissions of one direction, as the receiver counted. Raises _Unmeasured."""
+    command = ["iperf3", "--json", "--client", address, "--port", str(port)]
+    command += ["--time", str(arguments["seconds"]), "--omit", str(_SLOW_START)]
+    command += ["--parallel", str(arguments["streams"]), *(["--reverse"] if reverse else [])]
+    patience = arguments["seconds"] + _SLOW_START + _PATIENCE
+    outcome = process.run(command, timeout=patience)
+    if outcome.timed_out:
+        raise _Unmeasured(
+            f"iperf3 did not end within {patience:g} s", "is a packet filter between?"
+        )
+    try:
+        answer = json.loads(outcome.stdout)
+        if "error" in answer:
+            raise _Unmeasured(answer["error"], "see the server's own log")
+        end = answer["end"]
+        return {
+            "gbps": round(end["sum_received"]["bits_per_second"] / 1e9, 3),
+            "retransmits": end["sum_sent"].get("retransmits"),
+        }
+    except (ValueError, KeyError, TypeError):
+        said = outcome.said.splitlines()[-1] if outcome.said else f"exit code {outcome.rc}"
+        raise _Unmeasured(f"iperf3: {said}", "is its version 3.1 or newer?") from None
