@@ -79,6 +79,7 @@ def settings(lab: Lab) -> dict[str, object]:
         "artifacts": {"mirror": lab.mirror_url},
         "ollama": {key: known["ollama"][key] for key in ("version", "sha256")},
         "k3s": {key: known["k3s"][key] for key in ("version", "sha256")},
+        "network": {"min_gbps": 0.001},
     }
 
 
@@ -126,6 +127,10 @@ def test_quick_start(reader: Reader) -> None:
     assert "check mode: nothing was touched" in said
     assert "+ExecStart=/usr/local/bin/ollama serve" in said
     assert "2 of 2 ready" in said
+
+
+def test_the_network(reader: Reader) -> None:
+    assert "6 of 6 fast enough" in reader.types(shown("console", "b9prov nettest"))
 
 
 def test_a_playbook_of_ones_own(reader: Reader) -> None:

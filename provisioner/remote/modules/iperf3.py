@@ -128,26 +128,29 @@ def _forward(arguments: dict[str, Any]) -> Iterator[int]:
         port = int(free.getsockname()[1])
     target = f"{LOOPBACK}:{port}:localhost:{arguments['port']}"
     options = ("-N", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-L", target)
-    ssh = subprocess.Popen(
+    with subprocess.Popen(
         ["ssh", *options, *map(str, arguments["through"])],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        deadline = time.monotonic() + 3 * arguments["timeout"]
-        while _refusal(LOOPBACK, port, 1.0):
-            if ssh.poll() is not None or time.monotonic() > deadline:
-                ssh.kill()
-                said = ssh.communicate()[1].strip() or "no connection in time"
-                fix = "see journalctl -u b9-tunnel"
-                raise _Unmeasured(f"no tunnel: {said}", fix, reached=False)
-            time.sleep(0.05)
-        yield port
-    finally:
-        ssh.kill()
-        ssh.communicate()
+    ) as ssh:
+        try:
+            deadline = time.monotonic() + 3 * arguments["timeout"]
+            while _refusal(LOOPBACK, port, 1.0):
+                if ssh.poll() is not None or time.monotonic() > deadline:
+                    raise _Unmeasured(_why(ssh), "see journalctl -u b9-tunnel", reached=False)
+                time.sleep(0.05)
+            yield port
+        finally:
+            ssh.kill()
+
+
+def _why(ssh: subprocess.Popen[str]) -> str:
+    """What ssh said last of why there is no tunnel."""
+    ssh.kill()
+    said = ssh.stderr.read().strip().splitlines() if ssh.stderr else []
+    return f"no tunnel: {said[-1] if said else 'no connection in time'}"
 
 
 def _measured(arguments: dict[str, Any], address: str, port: int, reverse: bool) -> Row:
