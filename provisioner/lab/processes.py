@@ -91,8 +91,12 @@ class Process:
                 raise LabError(f"process {self.pid} does not die")
 
     def children(self) -> list[Process]:
-        """Its direct children."""
-        return [child for child in running() if child._parent() == self.pid]
+        """The direct children of its main thread."""
+        try:
+            pids = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            return []
+        return [process for pid in pids if (process := Process.of(int(pid)))]
 
     def arguments(self) -> list[str]:
         """Its command line."""
@@ -105,13 +109,6 @@ class Process:
         """How long it has been running."""
         since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
         return since_boot - self.started / os.sysconf("SC_CLK_TCK")
-
-    def _parent(self) -> int:
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return 0
-        return int(stat.rpartition(")")[2].split()[1])
 
 
 def running() -> list[Process]:
