@@ -19,7 +19,7 @@ PORT = 5201
 def nettest(driver: Driver, *words: str) -> tuple[Ran, dict[tuple[str, str], Json]]:
     """The run and its rows by their ends."""
     ran = driver.run("nettest", *QUICK, "--output", "json", *words)
-    rows = json.loads(ran.stdout[-1])["directions"] if ran.code in (0, 1) else []
+    rows = json.loads(ran.out)["directions"] if ran.code in (0, 1) else []
     return ran, {(row["from"], row["to"]): row for row in rows}
 
 
@@ -73,7 +73,7 @@ def test_where_nothing_else_is_open_the_tunnels_way_is_measured(ready: Driver) -
         ran, rows = nettest(ready, "--limit", "w1", "-e", '{"network": {"min_gbps": 0.001}}')
     assert ran.code == 0, ran.text
     assert {row["way"] for row in rows.values()} == {"tunnel"} and len(rows) == 2
-    assert lines.read_text() == before
+    assert sorted(lines.read_text().splitlines()) == sorted(before.splitlines())
     assert servers(ready) == []
     assert sum(ready.up().changed().values()) == 0
 

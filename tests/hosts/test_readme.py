@@ -129,6 +129,11 @@ def test_quick_start(reader: Reader) -> None:
     assert "2 of 2 ready" in said
 
 
+def test_at_hand(reader: Reader) -> None:
+    said = reader.types(shown("console", "b9prov logs"))
+    assert "Started b9-tunnel.service" in said and "w2 | active" in said and "load average" in said
+
+
 def test_the_network(reader: Reader) -> None:
     assert "6 of 6 fast enough" in reader.types(shown("console", "b9prov nettest"))
 
