@@ -213,9 +213,10 @@ def update(
     url: str | None,
     sha256: str | None,
 ) -> int:
-    """Pin a version in a lock of your own.
+    """Pin a version in a lock of your own, which the inventory names as artifacts.lock.
 
-    The file is loaded, hashed, and compared with the hash that the vendor publishes, if any. The inventory names the lock as artifacts.lock. --url and --sha256 are for one --arch.
+    The file is loaded, hashed, and compared with the hash that the vendor publishes, if any. --url
+    and --sha256 are for one --arch.
     """
     if (url or sha256) and len(architectures) > 1:
         raise click.UsageError("--url and --sha256 are for one --arch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import stat
@@ -93,9 +94,7 @@ def _entries(raw: IO[bytes], kind: str) -> Iterator[Entry]:
 def _unzstd(raw: IO[bytes]) -> Iterator[IO[bytes]]:
     """What a zstd-compressed file holds, by Python from 3.14 on, else by the program `zstd`."""
     if sys.version_info >= (3, 14):
-        from compression import zstd
-
-        with zstd.open(raw) as plain:
+        with importlib.import_module("compression.zstd").open(raw) as plain:
             yield plain
         return
     if shutil.which("zstd") is None:
