@@ -17,8 +17,8 @@ EXTRA = "an-extra-secret"
 def secretive(folder, monkeypatch) -> None:
     """An inventory with a secret in it."""
     monkeypatch.setenv("THE_SECRET", PASSWORD)
-    text = "hosts:\n  localhost: {pool: cpu, vars: {word: !env THE_SECRET}}\n"
-    text += "defaults: {artifacts: {lock: own.lock}}\n"
+    text = "defaults: {artifacts: {lock: own.lock}}\n"
+    text += "hosts:\n  localhost: {pool: cpu, vars: {word: !env THE_SECRET}}\n"
     (folder / "own.lock").write_text("artifacts: []\n")
     (folder / "inventory.yaml").write_text(text)
 
