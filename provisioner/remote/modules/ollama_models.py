@@ -110,12 +110,12 @@ def _pull_all(server: _Server, models: list[str], parallel: int) -> None:
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         pulls = [pool.submit(server.pull, model, told) for model in models]
         for done in as_completed(pulls):
-            if done.exception():
+            if not done.cancelled() and done.exception():
                 for pull in pulls:
                     pull.cancel()
-    failed = [pull.exception() for pull in pulls if not pull.cancelled() and pull.exception()]
-    if failed and failed[0]:
-        raise failed[0]
+    for pull in pulls:
+        if not pull.cancelled():
+            pull.result()
 
 
 class _Server:
