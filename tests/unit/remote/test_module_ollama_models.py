@@ -134,7 +134,7 @@ def test_models_are_pulled_at_the_same_time_but_not_too_many(
 
 def test_what_fails_lets_the_others_under_way_finish(apply: Any, ollama: ScriptedOllama) -> None:
     models = ["absent", "small", *(f"m{number}" for number in range(5))]
-    with pytest.raises(ModuleFailed, match="cannot pull absent:latest: .*does not exist"):
+    with pytest.raises(ModuleFailed, match=r"cannot pull absent:latest: .*does not exist"):
         apply("ollama_models", url=ollama.url, models=models, parallel=1)
     assert ollama.pulls[0] == "absent:latest" and len(ollama.pulls) < len(models)
 
