@@ -13,7 +13,7 @@ from functools import partial
 from http.server import ThreadingHTTPServer
 from typing import Any
 
-from provisioner.lab.mirror import RangeHandler
+from provisioner.artifacts.mirror import RangeHandler
 
 
 class CutHandler(RangeHandler):

@@ -30,9 +30,16 @@ def inputs(session: Session) -> dict[str, bytes]:
     return {
         "b9prov": __version__.encode(),
         "variables": _bytes(dict(session.options.extra)),
-        "inventory": _bytes(inventory),
+        "inventory": _bytes([inventory, _locks(session)]),
         "playbook": _bytes([_variables(session), sorted(_contents(session))]),
     }
+
+
+def _locks(session: Session) -> list[str]:
+    """The locks of artifacts that the inventory names; they were read already."""
+    hosts = session.inventory.hosts.values()
+    paths = {host.variables.get("artifacts", {}).get("lock") for host in hosts}
+    return [Path(path).read_text(encoding="utf-8") for path in sorted(filter(None, paths))]
 
 
 def digests(session: Session, salt: str) -> dict[str, str]:

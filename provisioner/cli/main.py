@@ -39,6 +39,7 @@ COMMANDS = {
     "apply": "Carry out a plan, if all is still as it was planned.",
     "runs": "Show past runs and their logs.",
     "audit": "Show who did what to which worker.",
+    "artifacts": "Pin, fetch, verify and serve the big files that `up` installs.",
     "lab": "Real Debian hosts on this machine, to try and to test against.",
     "demo": "See it all work, on a lab.",
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from provisioner.artifacts.lock import lock_of
 from provisioner.cli.options import DEFAULT_INVENTORY, Request
-from provisioner.errors import BadInput
+from provisioner.errors import BadInput, Problem
 from provisioner.inventory import Inventory, load_inventory, one_shot, parse_extra
 
 
@@ -19,7 +20,28 @@ def extra_variables(request: Request) -> dict[str, Any]:
 
 
 def open_inventory(request: Request, extra: dict[str, Any]) -> Inventory:
-    """The inventory of a file, or of hosts on the command line. Raises BadInput."""
+    """The inventory of a file, or of hosts on the command line; its locks of artifacts are good.
+
+    Raises BadInput.
+    """
+    inventory = _open_inventory(request, extra)
+    check_locks(inventory)
+    return inventory
+
+
+def check_locks(inventory: Inventory) -> None:
+    """Read the locks of artifacts that hosts name. Raises BadInput with all that is wrong."""
+    problems: dict[Problem, None] = {}
+    for path in {host.variables["artifacts"]["lock"] for host in inventory.hosts.values()}:
+        try:
+            lock_of(path)
+        except BadInput as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise BadInput(list(problems))
+
+
+def _open_inventory(request: Request, extra: dict[str, Any]) -> Inventory:
     if request.hosts:
         if request.inventory:
             raise BadInput.of("an inventory and --host together", advice="give one of them")

@@ -18,6 +18,7 @@ from provisioner.playbook.reading import variables_in, vars_file
 from provisioner.playbook.scope import Scope
 from provisioner.playbook.templating import Templar, TemplateFailed, without_omitted
 from provisioner.remote.arguments import TRUE, BadArgument, normalise
+from provisioner.remote.module import CONTROLLER
 
 INLINE_LIMIT = 64 * 1024  # bytes of content sent along; the host asks for more by its hash
 
@@ -51,6 +52,8 @@ def call(task: Task, play: Play, arguments: dict[str, Any], templar: Templar, sc
         return _script(task, play, arguments)
     if task.module == "unarchive" and _is_sent(arguments):
         return _sent_file("unarchive", arguments, find_file(str(arguments["src"]), task, play))
+    if task.module == "get_artifact":
+        return _artifact(arguments)
     if task.module == "fetch":
         name = scope.find("inventory_hostname")
         host = str(name[0]) if name else ""
@@ -113,6 +116,16 @@ def _sent_file(module: str, arguments: dict[str, Any], file: Path) -> Call:
     sha256 = _hash_of(file)
     own = {name: value for name, value in arguments.items() if name != "src"}
     return Call(module, {**own, "sha256": sha256, "_original_basename": file.name}, {sha256: file})
+
+
+def _artifact(arguments: dict[str, Any]) -> Call:
+    """The controller's own file is sent from where it lies, and only what the host lacks of it."""
+    push, sha256 = arguments.get("push"), str(arguments.get("sha256") or "").lower()
+    if not push:
+        if CONTROLLER in (arguments.get("sources") or ()):
+            raise ActionFailed(f"the source {CONTROLLER!r} needs push, the controller's file")
+        return Call("get_artifact", arguments)
+    return Call("get_artifact", arguments, {sha256: Path(str(push)).expanduser()})
 
 
 def _is_sent(arguments: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from provisioner.errors import Problem, Source
-from provisioner.inventory import schema
+from provisioner.inventory import fields, schema
 from provisioner.inventory.merge import place
 from provisioner.inventory.model import Gateway
 from provisioner.secrets import revealed
@@ -32,16 +32,23 @@ def check(data: MarkedDict, hosts: dict[str, MarkedDict], gateway: Gateway) -> l
             *_join(name, layer, where),
             *_identity(layer, where),
             *_own_names(layer, where),
+            *_push(layer.get("artifacts", {}), where),
+            *_probe(layer.get("ollama", {}), where),
         ]
     return problems
 
 
 def identity_path(layer: MarkedDict) -> str | None:
     """The private key's path; a relative one starts at the file that gives it."""
-    given = layer.get("identity_file")
+    return local_path(layer, "identity_file")
+
+
+def local_path(layer: MarkedDict, key: str) -> str | None:
+    """A path on the controller; a relative one starts at the file that gives it."""
+    given = layer.get(key)
     if given is None:
         return None
-    directory = Path(layer.where("identity_file").file).parent
+    directory = Path(layer.where(key).file).parent
     return str((directory / Path(revealed(given)).expanduser()).absolute())
 
 
@@ -147,3 +154,22 @@ def _own_names(layer: MarkedDict, where: Source) -> Iterator[Problem]:
         if key in schema.HostSettings.keys:
             message = f"{key!r} is a setting, not a variable of your own"
             yield Problem(message, place(layer, ["vars", key], where), "take it out of vars:")
+
+
+def _push(artifacts: MarkedDict, host: Source) -> Iterator[Problem]:
+    order = artifacts.get("order")
+    if order is None:
+        return
+    where = place(artifacts, ["order"], host)
+    if not order:
+        yield Problem("artifacts.order is empty: files would come from nowhere", where)
+    if "push" in order and not artifacts.get("push_dir"):
+        advice = "name the directory on this machine; `b9prov artifacts fetch` fills one"
+        yield Problem("artifacts.order has push, without artifacts.push_dir", where, advice)
+
+
+def _probe(ollama: MarkedDict, host: Source) -> Iterator[Problem]:
+    probe = ollama.get("probe")
+    if probe is not None and fields.BOOLEAN_OR_WORD(probe) is True and not ollama.get("models"):
+        where = place(ollama, ["probe"], host)
+        yield Problem("ollama.probe wants a model to answer, and none is listed", where)

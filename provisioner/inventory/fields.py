@@ -27,6 +27,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # no blanks, controls, or what JSON's escapes mean something else by in YAML
 _NO_WORD = r"\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\U00010000-\U0010ffff"
 _WORD = re.compile(f"[^{_NO_WORD}-][^{_NO_WORD}]*")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_DURATION = re.compile(r"-1|0|([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
+_MODEL = re.compile(f"[^{_NO_WORD}@-][^{_NO_WORD}@]*(@sha256:[0-9a-f]{{12,64}})?")
 _ZONE = re.compile(r"[A-Za-z0-9._-]+")
 _FORWARD = re.compile(r"([0-9]+):(.+):([0-9]+)")
 _HOST_KEY = re.compile(
@@ -210,6 +213,27 @@ def _name(value: Any) -> str:
     return value
 
 
+def _boolean_or_word(value: Any) -> bool | str:
+    value = revealed(value)
+    try:
+        return boolean(value)
+    except Unfit:
+        if isinstance(value, str) and _WORD.fullmatch(value):
+            return value
+        raise expected("true, false or one word") from None
+
+
+def _environment(value: Any) -> Any:
+    for name, text in _variables(value).items():
+        text = revealed(text)
+        if isinstance(text, bool) or not isinstance(text, (str, int, float)):
+            advice = QUOTES if isinstance(text, bool) else ""
+            raise Unfit(f"expected a text for {name}", advice, shows=False, key=name)
+        if not str(text).isprintable():
+            raise Unfit(f"{name} has what can't be printed", shows=False, key=name)
+    return value
+
+
 def _variables(value: Any) -> Any:
     if not isinstance(value, dict):
         raise expected("a mapping of variables")
@@ -226,6 +250,11 @@ def choice(*words: str) -> Check:
     return _text("one of " + ", ".join(words), lambda value: value in words)
 
 
+def matching(what: str, pattern: re.Pattern[str]) -> Check:
+    """Text that is `pattern` from its begin to its end."""
+    return _text(what, pattern.fullmatch)
+
+
 def whole(low: int, high: int = 2**31) -> Check:
     """A whole number in a range."""
     return _number("a whole number", int, low, high)
@@ -234,6 +263,8 @@ def whole(low: int, high: int = 2**31) -> Check:
 NAME: Check = _name
 TEXT = _text("text that is not empty", str.strip)
 WORD = _text("one word that does not begin with '-'", _WORD.fullmatch)
+# a part of paths, URLs and command lines
+PLAIN = matching("a version of letters, digits, '.', '_', '+' and '-'", _PLAIN)
 BOOLEAN: Check = boolean
 BOOLEAN_OR_AUTO: Check = _boolean_or_auto
 SECRET: Check = _secret
@@ -260,3 +291,8 @@ MACHINE_ID = _text(
     "a machine id of letters, digits and '-'", re.compile("[A-Za-z0-9-]{1,64}").fullmatch
 )
 VARIABLES: Check = _variables
+ENVIRONMENT: Check = _environment
+BOOLEAN_OR_WORD: Check = _boolean_or_word
+DURATION = matching("a duration such as 90s, 5m or 24h, or -1 for ever", _DURATION)
+GPU = matching("the UUID or the index of a GPU", re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*"))
+MODEL = matching("a model, NAME:TAG or NAME:TAG@sha256:DIGEST (12 to 64 digits)", _MODEL)

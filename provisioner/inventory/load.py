@@ -142,6 +142,8 @@ def _host(name: str, layer: MarkedDict, groups: tuple[str, ...]) -> Host:
     own = settings.pop("vars")
     connection = {key: settings.pop(key) for key in schema.CONNECTION_KEYS}
     connection["identity_file"] = conflicts.identity_path(layer)
+    for key in schema.LOCAL_ARTIFACTS if "artifacts" in layer else ():
+        settings["artifacts"][key] = conflicts.local_path(layer["artifacts"], key)
     return Host(name=name, **connection, variables={**settings, **own}, groups=groups)
 
 

@@ -13,13 +13,26 @@ from provisioner.inventory.sections import ByName, Key, ListOf, Section
 class Ollama(Section):
     enabled = Key(f.BOOLEAN, True, "install and run Ollama")
     version = Key(f.WORD, "0.9.6", "release, without v")
-    sha256 = Key(f.SHA256, None, "of its archive, when the version is not one we pin")
+    sha256 = Key(f.SHA256, None, "of its archive; null: as the lock has it")
     mirror = Key(f.URL, None, "base URL of the archive, asked before artifacts.mirror")
     host = Key(f.IP, "127.0.0.1", "address it listens on")
     port = Key(f.PORT, 11434, "port it listens on")
-    models = Key(ListOf(f.WORD), [], "models to pull")
+    models = Key(ListOf(f.MODEL), [], "models to pull: NAME:TAG, or NAME:TAG@sha256:DIGEST")
     insecure = Key(f.BOOLEAN, False, "pull from registries without TLS, such as one on the LAN")
     models_dir = Key(f.UNIT_PATH, None, "where models are kept; null: Ollama's own place")
+    parallel_pulls = Key(f.whole(1, 16), 3, "models pulled at the same time")
+    prune = Key(f.BOOLEAN, False, "remove models that are not listed")
+    keep_alive = Key(f.DURATION, None, "how long a model stays loaded: 5m, 24h, -1; null: 5m")
+    num_parallel = Key(f.whole(1, 1024), None, "requests that a model answers at the same time")
+    max_loaded_models = Key(f.whole(1, 1024), None, "models loaded at the same time")
+    gpus = Key(ListOf(f.GPU), [], "GPUs it may use, by UUID or index; none: all")
+    env = Key(f.ENVIRONMENT, {}, "further environment variables; no secrets, any user reads them")
+    probe = Key(f.BOOLEAN_OR_WORD, False, "have a model answer: true (the first listed) or a name")
+    adopt = Key(
+        f.choice("keep", "upgrade", "refuse"),
+        "keep",
+        "an Ollama that was there: keep its program, run version beside it, or stop",
+    )
 
 
 class K3s(Section):
@@ -30,14 +43,22 @@ class K3s(Section):
         "server: own cluster; join: an agent of url; existing: as is",
     )
     version = Key(f.WORD, "v1.33.4+k3s1", "release, with v")
-    sha256 = Key(f.SHA256, None, "of its binary, when the version is not one we pin")
+    sha256 = Key(f.SHA256, None, "of its binary; null: as the lock has it")
     url = Key(f.URL, None, "join: the server, https://HOST:6443")
     token = Key(f.SECRET, None, "join: the server's token")
+    airgap = Key(f.BOOLEAN, False, "bring its images along, for hosts that reach no registry")
 
 
 class Artifacts(Section):
     mirror = Key(f.URL, None, "base URL of the pinned files, asked before the vendor")
     dir = Key(f.ABSOLUTE_PATH, None, "directory on the host that holds them already")
+    lock = Key(f.TEXT, None, "your own lock, relative to this file; it goes before the shipped one")
+    order = Key(
+        ListOf(f.choice("dir", "mirror", "push", "vendor")),
+        ["dir", "mirror", "vendor"],
+        "which sources hosts try, in which order; push: the controller sends its own",
+    )
+    push_dir = Key(f.TEXT, None, "push: the directory on the controller, relative to this file")
 
 
 class Nvidia(Section):
@@ -157,5 +178,8 @@ class Document(Section):
 
 CONNECTION_KEYS = ("address", *Login.keys)
 """Settings that say how to reach a host; they are no variables."""
+
+LOCAL_ARTIFACTS = ("lock", "push_dir")
+"""Keys of `artifacts` that are paths on the controller."""
 
 HOST_ONLY_KEYS = frozenset(HostSettings.keys) - frozenset(Settings.keys)

@@ -34,7 +34,7 @@ class Section:
 class ListOf:
     """A list of values of one kind."""
 
-    def __init__(self, item: Check) -> None:
+    def __init__(self, item: Kind) -> None:
         self.item = item
 
 
@@ -65,5 +65,5 @@ def _value(kind: Kind, given: Any) -> Any:
     if isinstance(kind, ByName):
         return {name: values(kind.section, entry) for name, entry in given.items()}
     if isinstance(kind, ListOf):
-        return [kind.item(item) for item in given]
+        return [_value(kind.item, item) for item in given]
     return plain(kind(given))

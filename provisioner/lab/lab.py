@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from provisioner import paths
-from provisioner.lab import cgroups, files, gateway_host, mirror
+from provisioner.artifacts import mirror
+from provisioner.lab import cgroups, files, gateway_host
 from provisioner.lab.host import Host
 from provisioner.lab.inventory import inventory_text
 from provisioner.lab.machine import (

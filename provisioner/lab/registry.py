@@ -9,7 +9,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from provisioner.lab.mirror import RangeHandler
+from provisioner.artifacts.mirror import RangeHandler
 
 
 @contextmanager

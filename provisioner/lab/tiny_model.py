@@ -52,7 +52,9 @@ def publish(folder: Path) -> str:
         "config": _blob(repository, json.dumps(config).encode(), kind),
         "layers": [model],
     }
-    packing.place(repository / "manifests" / TAG, json.dumps(manifest).encode())
+    # as Ollama itself writes it down, whose digest of it is that of its own copy
+    text = json.dumps(manifest, separators=(",", ":"))
+    packing.place(repository / "manifests" / TAG, text.encode())
     return str(model["digest"])
 
 

@@ -17,6 +17,7 @@ from jinja2 import nodes
 from jinja2.runtime import Context
 from jinja2.utils import missing
 
+from provisioner.artifacts.sources import artifact
 from provisioner.errors import Source
 from provisioner.playbook import filters
 from provisioner.playbook.modules import is_template
@@ -110,6 +111,7 @@ class Templar:
         environment = jinja2.Environment(autoescape=False, **options)  # noqa: S701 — this is no HTML
         environment.context_class = _LazyContext
         environment.filters.update(filters.FILTERS)
+        environment.filters["artifact"] = artifact
         environment.tests.update(filters.TESTS)
         environment.globals["lookup"] = self._lookup
         environment.globals["now"] = _now

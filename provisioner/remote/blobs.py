@@ -1,4 +1,8 @@
-"""Content that the controller holds and a host asks for by its SHA-256."""
+"""Content that the controller holds and a host asks for by its SHA-256.
+
+Small content is kept in a file of the run; of big files, each piece goes where it is wanted as it
+comes, from the byte on that the host lacks.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +20,36 @@ from provisioner.remote.module import ModuleFailed
 STALL_LIMIT = 120.0  # seconds without a piece of a blob, after which it counts as lost
 
 
-class _Blob:
-    """One blob on its way, or here."""
+Sink = Callable[[bytes], object]
 
-    def __init__(self) -> None:
+
+class _Blob:
+    """One blob on its way, or here; with a `sink` its pieces are given to that."""
+
+    def __init__(self, sink: Sink | None = None) -> None:
+        self.sink = sink
         self.ended = threading.Event()
         self.digest = hashlib.sha256()
         self.heard = time.monotonic()
         self.trouble = ""
         self.advice = ""
+        self.failure: Exception | None = None
+
+    def pass_on(self, data: bytes) -> None:
+        """Give a piece to the sink; after a failure the rest is let go by."""
+        assert self.sink
+        try:
+            if data and not self.failure:
+                self.sink(data)
+        except Exception as error:
+            self.failure = error
 
 
 class BlobStore:
     """Blobs of this run, in a private directory that goes with it."""
 
-    def __init__(self, ask: Callable[[str], None]) -> None:
-        self._ask = ask
+    def __init__(self, ask: Callable[[str, int], None]) -> None:
+        self._ask = ask  # for the content of that SHA-256, from that byte on
         self._directory: Path | None = None
         self._blobs: dict[str, _Blob] = {}
         self._lock = threading.Lock()
@@ -43,17 +61,38 @@ class BlobStore:
             first = sha256 not in self._blobs
             blob = self._blobs.setdefault(sha256, _Blob())
         if first:
-            self._ask(sha256)
-        while not self._closed and not blob.ended.wait(_left(blob)):
-            if _left(blob) <= 0:
-                break
-        if self._closed or not blob.ended.is_set():
-            raise ModuleFailed(f"content {sha256[:12]} did not arrive from the controller")
+            self._ask(sha256, 0)
+        self._wait(blob, sha256)
         if blob.trouble:
             with self._lock:
                 del self._blobs[sha256]  # who asks for it next tries again
             raise ModuleFailed(f"content {sha256[:12]} {blob.trouble}", advice=blob.advice)
         return self._path(sha256)
+
+    def stream(self, sha256: str, offset: int, sink: Sink) -> None:
+        """Have the content from byte `offset` on, each piece given to `sink` as it comes.
+
+        Nobody has looked at it: whoever asks must check the whole. What `sink` raises is raised
+        here, once no more comes.
+        """
+        blob = _Blob(sink)
+        with self._lock:
+            self._blobs[sha256] = blob
+        try:
+            self._ask(sha256, offset)
+            self._wait(blob, sha256)
+        finally:
+            with self._lock:
+                del self._blobs[sha256]
+        if blob.failure:
+            raise blob.failure
+
+    def _wait(self, blob: _Blob, sha256: str) -> None:
+        while not self._closed and not blob.ended.wait(_left(blob)):
+            if _left(blob) <= 0:
+                break
+        if self._closed or not blob.ended.is_set():
+            raise ModuleFailed(f"content {sha256[:12]} did not arrive from the controller")
 
     def receive(self, digest: bytes, last: bool, data: bytes) -> None:
         """Take one piece; called by the reader thread, pieces of a blob come in order."""
@@ -61,6 +100,11 @@ class BlobStore:
         with self._lock:
             blob = self._blobs.setdefault(sha256, _Blob())
         blob.heard = time.monotonic()
+        if blob.sink:
+            blob.pass_on(data)
+            if last:
+                blob.ended.set()
+            return
         blob.digest.update(data)
         try:
             path = self._path(sha256)

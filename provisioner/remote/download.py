@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CONTROLLER = "controller"
-"""The source that is the controller itself: it holds the file and sends it along."""
+from provisioner.remote.module import CONTROLLER
 
 _BLOCK = 1 << 18
 _PROGRESS_INTERVAL = 0.25
@@ -25,6 +24,8 @@ _TRIES = 5
 """How often in a row a source may break off without a byte of progress."""
 
 Progress = Callable[[int, int, str], None]
+Stream = Callable[[str, int, Callable[[bytes], object]], None]
+"""How the controller sends: its content of that SHA-256, from that byte on, to that sink."""
 
 
 class BadSource(Exception):
@@ -121,7 +122,7 @@ def fetch(
     timeout: float,
     deadline: float,
     progress: Progress,
-    blob: Callable[[str], Path],
+    stream: Stream,
 ) -> Fetched:
     """Make `path` the file that is wanted; what is there already is continued.
 
@@ -135,7 +136,7 @@ def fetch(
     try:
         for source in sources:
             try:
-                _from(source, part, timeout, deadline, blob)
+                _from(source, part, timeout, deadline, stream)
             except (BadSource, OSError, http.client.HTTPException, ValueError) as error:
                 refusals.append({"source": shown(source), "reason": str(error)})
                 if _is_full(error):
@@ -166,21 +167,28 @@ def shown(source: str) -> str:
     return without_login(urllib.parse.urlsplit(source)._replace(query="", fragment="").geturl())
 
 
-def _from(
-    source: str, part: Part, timeout: float, deadline: float, blob: Callable[[str], Path]
-) -> None:
+def _from(source: str, part: Part, timeout: float, deadline: float, stream: Stream) -> None:
     if part.is_right():
         return
-    kept = part.done
-    if source.startswith(("http://", "https://")):
-        _download(source, part, timeout, deadline)
-        if not part.is_right() and kept:
-            # the part may have been another source's lie, or of another version
-            part.restart()
-            _download(source, part, timeout, deadline)
-    else:
+
+    is_local = source != CONTROLLER and not source.startswith(("http://", "https://"))
+    if is_local:
         part.restart()
-        _read_local(source, part, blob)
+
+    def load() -> None:
+        if is_local:
+            _read_local(source, part)
+        elif source == CONTROLLER:
+            stream(part.wanted.sha256, part.done, part.add)
+        else:
+            _download(source, part, timeout, deadline)
+
+    kept = part.done
+    load()
+    if not part.is_right() and kept:
+        # the part may have been another source's lie, or of another version
+        part.restart()
+        load()
     if not part.is_right():
         found, size = part.hash.hexdigest(), part.done
         part.restart()
@@ -189,11 +197,8 @@ def _from(
         )
 
 
-def _read_local(source: str, part: Part, blob: Callable[[str], Path]) -> None:
-    if source == CONTROLLER:
-        path = blob(part.wanted.sha256)
-    else:
-        path = Path(urllib.parse.unquote(source[7:]) if source.startswith("file://") else source)
+def _read_local(source: str, part: Part) -> None:
+    path = Path(urllib.parse.unquote(source[7:]) if source.startswith("file://") else source)
     try:
         with open(path, "rb") as file:
             part.total = os.fstat(file.fileno()).st_size

@@ -38,7 +38,9 @@ class Runner:
     def __init__(self, stdin: BinaryIO, stdout: BinaryIO) -> None:
         self.stdin, self.stdout = stdin, stdout
         self.operations: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.blobs = BlobStore(lambda sha256: self.send(t="need", sha256=sha256))
+        self.blobs = BlobStore(
+            lambda sha256, offset: self.send(t="need", sha256=sha256, offset=offset)
+        )
         self.write_lock = threading.Lock()
         self.held = threading.Event()
         self.failed: dict[int, int | None] = {}  # sequences that ended, and by which group
@@ -190,6 +192,7 @@ class Runner:
             diff=operation.get("diff", False),
             progress=self._progress(operation["id"]),
             blob=self.blobs.get,
+            stream=self.blobs.stream,
         )
         outer = {name: os.environ.get(name) for name in operation.get("environment", {})}
         os.environ.update(operation.get("environment", {}))

@@ -205,9 +205,9 @@ class Conversation:
         elif kind == "fatal":
             self._lose(Lost(content["reason"], content["advice"]))
         elif kind == "need":
-            sha256 = content["sha256"]
+            sha256, offset = content["sha256"], content["offset"]
             threading.Thread(
-                target=self._send_blob, args=(sha256, self._blobs[sha256]), daemon=True
+                target=self._send_blob, args=(sha256, self._blobs[sha256], offset), daemon=True
             ).start()
         elif kind in ("start", "progress", "result", "dropped"):
             self._advance(kind, content)
@@ -229,13 +229,14 @@ class Conversation:
         else:
             sent.future.set_result(Reply(content["result"], content["seconds"]))
 
-    def _send_blob(self, sha256: str, content: Path | bytes) -> None:
+    def _send_blob(self, sha256: str, content: Path | bytes, offset: int) -> None:
         digest = bytes.fromhex(sha256)
         try:
             with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-                while data := file.read(frames.BLOB_PIECE):
+                file.seek(offset)
+                while not self._closing.is_set() and (data := file.read(frames.BLOB_PIECE)):
                     self._write(frames.blob_piece(digest, data, False))
-        except OSError:
+        except (OSError, ValueError):
             pass  # the file has gone: the host finds what it has got damaged
         self._write(frames.blob_piece(digest, b"", True))
 
@@ -332,7 +333,7 @@ _SHAPES: dict[str, dict[str, type | tuple[type, ...]]] = {
     "hello": {"facts": dict},
     "locked": {"holder": str},
     "fatal": {"reason": str, "advice": str},
-    "need": {"sha256": str},
+    "need": {"sha256": str, "offset": int},
     "start": {"id": int},
     "progress": {"id": int, "done": int, "total": int, "label": str},
     "result": {"id": int, "result": dict, "seconds": (int, float)},

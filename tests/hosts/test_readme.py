@@ -86,11 +86,7 @@ def settings(lab: Lab) -> dict[str, object]:
 def inventory(lab: Lab) -> str:
     """The README's inventory, for the lab."""
     text = in_lab(shown("yaml", "gateway:"), lab)
-    own = settings(lab)
-    for part in ("ollama", "k3s"):
-        line = json.dumps({part: own.pop(part)})[1:-1].replace(f'"{part}"', part)
-        text = re.sub(rf"^  {part}: .*$", f"  {line}", text, flags=re.MULTILINE)
-    more = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in own.items())
+    more = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in settings(lab).items())
     key = f"  identity_file: {lab.identity_file}\n"
     return text.replace("defaults:\n", f"defaults:\n{more}").replace(
         "gateway:\n", f"gateway:\n{key}"

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from provisioner.lab import Lab, artifacts_dir, check_machine, lab_down, lab_up
+from provisioner.lab import (
+    Lab,
+    artifacts_dir,
+    check_machine,
+    lab_down,
+    lab_up,
+    packing,
+    real_builds,
+)
 from provisioner.lab.artifacts import build_real
+from provisioner.lab.standins import versions
 from provisioner.paths import cache_dir
 
 UP_SECONDS = 420.0
@@ -32,10 +43,20 @@ def lab() -> Iterator[Lab]:
     lab_down(NAME)
 
 
-def b9prov(command: str, lab: Lab, *options: str) -> list[dict]:
-    """Run the command line for real; its JSON lines."""
-    mirror = lab.mirror_url.removeprefix("http://")
-    ollama = {"models": [f"{mirror}/library/tiny:latest"], "insecure": True}
+def tiny(lab: Lab) -> str:
+    """The tiny model's name."""
+    return f"{lab.mirror_url.removeprefix('http://')}/library/tiny:latest"
+
+
+def digest() -> str:
+    """The digest of its manifest."""
+    manifest = artifacts_dir("real") / "v2/library/tiny/manifests/latest"
+    return hashlib.sha256(manifest.read_bytes()).hexdigest()
+
+
+def b9prov(command: str, lab: Lab, *options: str, **settings: object) -> list[dict]:
+    """Run the command line for real, with these settings of Ollama; its JSON lines."""
+    ollama = {"models": [f"{tiny(lab)}@sha256:{digest()}"], "insecure": True, **settings}
     done = subprocess.run(
         [
             Path(sys.executable).with_name("b9prov"),
@@ -76,15 +97,52 @@ def test_the_programs_are_the_real_ones(lab: Lab, worker: dict) -> None:
     assert version["serverVersion"]["gitVersion"].startswith("v1.33")
 
 
+def ask(lab: Lab, path: str, *options: str) -> dict:
+    """The answer of the worker's Ollama."""
+    argv = ["curl", "-sS", "-m", "60", *options, f"http://127.0.0.1:11434{path}"]
+    done = lab.host("w1").exec(argv, timeout=90)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(done.stdout))
+
+
 def test_the_model_was_pulled_and_answers(lab: Lab, worker: dict) -> None:
-    mirror = lab.mirror_url.removeprefix("http://")
-    body = {"model": f"{mirror}/library/tiny:latest", "prompt": "hi", "stream": False}
-    body["options"] = {"num_predict": 4}
-    done = lab.host("w1").exec(
-        ["curl", "-sS", "-m", "60", "-d", json.dumps(body), "http://127.0.0.1:11434/api/generate"],
-        timeout=90,
+    body = {"model": tiny(lab), "prompt": "hi", "stream": False, "options": {"num_predict": 4}}
+    assert ask(lab, "/api/generate", "-d", json.dumps(body))["done"] is True
+    (model,) = ask(lab, "/api/tags")["models"]
+    assert (model["name"], model["digest"]) == (tiny(lab), digest())
+
+
+def restamped() -> dict[str, str]:
+    """The same build of Ollama, in the mirror as another version: only what it says it is differs,
+    in as many bytes."""
+    theirs = (
+        artifacts_dir("real") / f"ollama/{versions.OLLAMA}/ollama-linux-{real_builds.arch()}.tgz"
     )
-    assert json.loads(done.stdout)["done"] is True, done.stdout + done.stderr
+    newer = f"{versions.OLLAMA[:-1]}{int(versions.OLLAMA[-1]) + 1}"
+    with tarfile.open(theirs) as tar:
+        program = tar.extractfile("bin/ollama").read()
+    stamped = program.replace(versions.OLLAMA.encode(), newer.encode())
+    assert stamped != program and len(stamped) == len(program)
+    note = f"The build of {versions.OLLAMA}, restamped for a test.\n".encode()
+    data = packing.tgz({"bin/ollama": (0o755, stamped), "lib/ollama/RESTAMPED": (0o644, note)})
+    packing.place(theirs.parents[1] / newer / theirs.name, data)
+    return {"version": newer, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+@pytest.mark.timeout(900)
+def test_ollama_is_upgraded_and_downgraded_without_losing_models(lab: Lab, worker: dict) -> None:
+    blobs = lab.host("w1").path("/usr/share/ollama/.ollama/models/blobs")
+    before = {blob.name: blob.stat().st_ino for blob in blobs.iterdir()}
+    beside = lab.host("w1").path("/usr/local/lib/ollama/RESTAMPED")
+    newer = restamped()
+    for pins, version in ((newer, newer["version"]), ({}, versions.OLLAMA)):
+        lines = b9prov("up", lab, probe=True, **pins)
+        assert lines[-1]["hosts"]["w1"]["failed"] == 0
+        assert ask(lab, "/api/version")["version"] == version
+        assert beside.exists() == bool(pins)
+        assert [model["name"] for model in ask(lab, "/api/tags")["models"]] == [tiny(lab)]
+        assert {blob.name: blob.stat().st_ino for blob in blobs.iterdir()} == before
+    assert b9prov("up", lab, probe=True)[-1]["hosts"]["w1"]["changed"] == 0
 
 
 def test_the_gateway_ran_its_job_through_the_reverse_tunnel(lab: Lab, worker: dict) -> None:

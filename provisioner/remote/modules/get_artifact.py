@@ -1,8 +1,9 @@
 """A big file of known SHA-256, from the first source that has it; resumed, checked, unpacked.
 
-`sources` are tried in order: URLs, paths of this host, or "controller" for what the controller
-sends along. With `extract`, `dest` is the folder that the archive is unpacked into, and a stamp
-there (`.NAME.sha256`) tells later runs what was unpacked; without, `dest` is the file.
+`sources` are tried in order: URLs, paths of this host, or "controller" for the file `push` of the
+controller, which it sends through the conversation. With `extract`, `dest` is the folder that the
+archive is unpacked into, and a stamp there (`.NAME.sha256`) tells later runs what was unpacked;
+without, `dest` is the file.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from provisioner.remote.module import Context, ModuleFailed, Result
 
 ARGUMENTS = {
     "sources": Argument("list", aliases=("url", "src")),
+    "push": Argument("str"),
     "sha256": Argument("str"),
     "dest": Argument("str", required=True, aliases=("path",)),
     "state": Argument("str", default="present", choices=("present", "absent")),
@@ -83,7 +86,7 @@ def _fetch(arguments: dict[str, Any], part: Path, context: Context) -> download.
             timeout=arguments["timeout"],
             deadline=time.monotonic() + arguments["deadline"],
             progress=context.progress,
-            blob=context.blob,
+            stream=_sender(arguments["push"], context),
         )
     except download.NoSource as error:
         msg = f"no source gave {wanted.label}: {error}"
@@ -91,6 +94,27 @@ def _fetch(arguments: dict[str, Any], part: Path, context: Context) -> download.
         raise ModuleFailed(msg, advice=error.advice, **extra) from None
     except OSError as error:
         raise ModuleFailed(f"cannot write {part}: {error.strerror}") from None
+
+
+def _sender(push: str | None, context: Context) -> download.Stream:
+    """What the controller sends, where it is one source among others that may fail."""
+
+    def send(sha256: str, offset: int, sink: Callable[[bytes], object]) -> None:
+        came = 0
+
+        def take(data: bytes) -> None:
+            nonlocal came
+            came += len(data)
+            sink(data)
+
+        try:
+            context.stream(sha256, offset, take)
+        except ModuleFailed as error:
+            raise download.BadSource(error.msg) from None
+        if not came and not offset:
+            raise download.BadSource(f"has no file {push}")
+
+    return send
 
 
 def _name(arguments: dict[str, Any]) -> str:
@@ -186,6 +210,8 @@ class _Folder:
             folders.add(name)
             self._write_stamp(old.get("sha256", ""), old.get("files", {}), folders)
 
+        # so a program without a stamp beside it is known to be somebody else's
+        self._write_stamp(old.get("sha256", ""), old.get("files", {}), folders)
         members = a["member"] or ()
         try:
             made = archive.unpack(

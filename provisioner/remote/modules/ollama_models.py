@@ -1,14 +1,20 @@
-"""Models that an Ollama server shall have; missing ones are pulled, with progress in bytes."""
+"""Models that an Ollama server shall have; missing ones are pulled, with progress in bytes.
+
+A model is NAME:TAG, or NAME:TAG@sha256:DIGEST with its manifest's digest or the first 12 digits of
+it or more: one that is there with another digest is pulled anew.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from provisioner.remote.arguments import Argument
@@ -21,6 +27,8 @@ ARGUMENTS = {
     "timeout": Argument("float", default=300.0),
     "deadline": Argument("float", default=7200.0),
     "insecure": Argument("bool", default=False),
+    "parallel": Argument("int", default=3),
+    "prune": Argument("bool", default=False),
 }
 
 _PROGRESS_INTERVAL = 0.25
@@ -33,36 +41,81 @@ class _Broken(Exception):
 
 
 def run(arguments: dict[str, Any], context: Context) -> Result:
-    """Pull what is missing, or delete what shall not be there."""
+    """Pull what is missing, or delete what shall not be there; with `prune` all that isn't listed.
+
+    `digests` in the result are those of all models afterwards.
+    """
     server = _Server(arguments, context)
-    wanted = list(dict.fromkeys(_full(str(m)) for m in arguments["models"] if str(m).strip()))
-    there = server.models()
+    wanted = dict(_parsed(str(model)) for model in arguments["models"] if str(model).strip())
+    try:
+        there = server.models()
+    except ModuleFailed:
+        if not context.check:
+            raise
+        there = {}  # it is yet to be installed
     present = arguments["state"] == "present"
-    todo = [model for model in wanted if (model in there) != present]
-    result: Result = {"changed": bool(todo), "models": sorted(there)}
-    result["pulled" if present else "deleted"] = todo
+    missing = [m for m, digest in wanted.items() if not _is_right(there, m, digest)]
+    pull = missing if present else []
+    delete = [] if present else [m for m in wanted if m in there]
+    if present and arguments["prune"]:
+        delete = [m for m in sorted(there) if m not in wanted]
+    result: Result = {"changed": bool(pull or delete), "pulled": pull, "deleted": delete}
     if context.diff:
-        after = {*there, *todo} if present else there - set(todo)
+        after = {*there, *pull} - set(delete)
         result["diff"] = {
             "before": "".join(f"{m}\n" for m in sorted(there)),
             "after": "".join(f"{m}\n" for m in sorted(after)),
             "path": f"models of {arguments['url']}",
         }
-    if context.check or not todo:
-        return result
-    for model in todo:
-        server.pull(model) if present else server.delete(model)
+    if context.check or not result["changed"]:
+        return {**result, "models": sorted(there), "digests": there}
+    _pull_all(server, pull, arguments["parallel"])
+    for model in delete:
+        server.delete(model)
     now = server.models()
-    for model in todo:
-        if (model in now) != present:
+    _prove(now, {model: wanted[model] for model in pull}, delete)
+    return {**result, "models": sorted(now), "digests": now}
+
+
+def _parsed(model: str) -> tuple[str, str]:
+    """Ollama's own name of a model, and the digest that is wanted, if any. Without a tag, `latest`
+    is meant."""
+    name, _, digest = model.strip().partition("@sha256:")
+    return (name if ":" in name.rpartition("/")[2] else f"{name}:latest"), digest.lower()
+
+
+def _is_right(there: dict[str, str], model: str, digest: str) -> bool:
+    return model in there and there[model].startswith(digest)
+
+
+def _prove(now: dict[str, str], pulled: dict[str, str], deleted: list[str]) -> None:
+    """Fail where Ollama says one thing and its list another."""
+    for model in deleted:
+        if model in now:
+            raise ModuleFailed(f"Ollama says it is done, but {model} is still in its list")
+    for model, digest in pulled.items():
+        if model not in now:
             raise ModuleFailed(f"Ollama says it is done, but {model} is not in its list")
-    return {**result, "models": sorted(now)}
+        if not _is_right(now, model, digest):
+            raise ModuleFailed(
+                f"{model} is sha256:{now[model]} where it was pulled from, not sha256:{digest}",
+                model=model,
+                advice="write the digest that you want under ollama.models, or none",
+            )
 
 
-def _full(model: str) -> str:
-    """Ollama's own name of a model: without a tag, `latest` is meant."""
-    model = model.strip()
-    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+def _pull_all(server: _Server, models: list[str], parallel: int) -> None:
+    """Pull some at the same time; a failure lets those under way finish, and is then raised."""
+    told = _Progress(server.context)
+    with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
+        pulls = [pool.submit(server.pull, model, told) for model in models]
+        for done in as_completed(pulls):
+            if not done.cancelled() and done.exception():
+                for pull in pulls:
+                    pull.cancel()
+    for pull in pulls:
+        if not pull.cancelled():
+            pull.result()
 
 
 class _Server:
@@ -75,12 +128,12 @@ class _Server:
         # it is on this host; a proxy is for the world outside
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def models(self) -> set[str]:
-        """The models that are there."""
+    def models(self) -> dict[str, str]:
+        """The models that are there, with their digests."""
         try:
             with self._ask("GET", "/api/tags") as answer:
                 listed = json.load(answer).get("models") or []
-            return {_full(entry["name"]) for entry in listed}
+            return {_parsed(m["name"])[0]: _digest(m.get("digest")) for m in listed}
         except (OSError, http.client.HTTPException) as error:
             raise ModuleFailed(
                 f"Ollama does not answer at {self.url}: {_reason(error)}; "
@@ -96,9 +149,9 @@ class _Server:
         except (OSError, http.client.HTTPException) as error:
             raise ModuleFailed(f"cannot delete {model}: {_reason(error)}") from None
 
-    def pull(self, model: str) -> None:
+    def pull(self, model: str, progress: _Progress) -> None:
         """Pull a model, again and again while that still brings us further."""
-        pull = _Pull(model, self.context)
+        pull = progress.begin(model)
         tries = 0
         while True:
             before = pull.done
@@ -139,29 +192,65 @@ class _Server:
         return self.opener.open(request, timeout=self.timeout)
 
 
+class _Progress:
+    """How far all pulls are together; told not too often."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.pulls: list[_Pull] = []
+        self.told = 0.0
+        self.lock = threading.Lock()
+
+    def begin(self, model: str) -> _Pull:
+        """A further pull."""
+        pull = _Pull(model, self)
+        with self.lock:
+            self.pulls.append(pull)
+        return pull
+
+    def tell(self, at_once: bool) -> None:
+        """Tell of the bytes of all pulls, under the names of those that are not done yet."""
+        with self.lock:
+            now = time.monotonic()
+            if now - self.told < _PROGRESS_INTERVAL and not at_once:
+                return
+            self.told = now
+            done = sum(pull.bytes[0] for pull in self.pulls)
+            total = sum(pull.bytes[1] for pull in self.pulls)
+            busy = [pull.model for pull in self.pulls if not pull.ended] or [self.pulls[-1].model]
+            self.context.progress(done, total, ", ".join(busy))
+
+
 class _Pull:
     """How far a pull is, over all layers."""
 
-    def __init__(self, model: str, context: Context) -> None:
+    def __init__(self, model: str, progress: _Progress) -> None:
         self.model = model
-        self.context = context
+        self.progress = progress
         self.layers: dict[str, tuple[int, int]] = {}
-        self.told = 0.0
+        self.ended = False
 
     @property
     def done(self) -> int:
-        return sum(done for done, _ in self.layers.values())
+        return self.bytes[0]
+
+    @property
+    def bytes(self) -> tuple[int, int]:
+        """Those that are here, and all of them as far as is known."""
+        layers = list(self.layers.values())
+        return sum(done for done, _ in layers), sum(total for _, total in layers)
 
     def note(self, event: dict[str, Any]) -> None:
-        """Take in a line of Ollama's answer and tell of it, not too often."""
+        """Take in a line of Ollama's answer and tell of it."""
         if event.get("digest"):
             done, total = int(event.get("completed") or 0), int(event.get("total") or 0)
             self.layers[event["digest"]] = (done, total)
-        now = time.monotonic()
-        if now - self.told >= _PROGRESS_INTERVAL or event.get("status") == "success":
-            self.told = now
-            total = sum(total for _, total in self.layers.values())
-            self.context.progress(self.done, total, self.model)
+        self.ended = self.ended or event.get("status") == "success"
+        self.progress.tell(at_once=self.ended)
+
+
+def _digest(found: Any) -> str:
+    return str(found or "").rpartition(":")[2].lower()
 
 
 def _events(answer: Any) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,9 @@ EXTRA = "an-extra-secret"
 def secretive(folder, monkeypatch) -> None:
     """An inventory with a secret in it."""
     monkeypatch.setenv("THE_SECRET", PASSWORD)
-    text = "hosts:\n  localhost: {pool: cpu, vars: {word: !env THE_SECRET}}\n"
+    text = "defaults: {artifacts: {lock: own.lock}}\n"
+    text += "hosts:\n  localhost: {pool: cpu, vars: {word: !env THE_SECRET}}\n"
+    (folder / "own.lock").write_text("artifacts: []\n")
     (folder / "inventory.yaml").write_text(text)
 
 
@@ -119,7 +121,7 @@ def test_files_of_variables_are_found_again(b9prov, plan, folder) -> None:
     assert EXTRA in (folder / "out").read_text()
 
 
-@pytest.mark.parametrize("changed", ["inventory", "playbook", "template", "secret"])
+@pytest.mark.parametrize("changed", ["inventory", "playbook", "template", "secret", "lock"])
 def test_other_input_is_refused(b9prov, plan, steps, folder, monkeypatch, changed: str) -> None:
     plan()
     if changed == "inventory":
@@ -129,12 +131,16 @@ def test_other_input_is_refused(b9prov, plan, steps, folder, monkeypatch, change
         Path(steps).write_text(Path(steps).read_text() + "# more\n")
     if changed == "template":
         (folder / "templates" / "x.j2").write_text("other\n")
+    if changed == "lock":
+        (folder / "own.lock").write_text("# another\nartifacts: []\n")
     if changed == "secret":
         monkeypatch.setenv("THE_SECRET", "another-password")
     done = b9prov("apply", "p.plan")
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
-    said = {"template": "playbook", "secret": "inventory"}.get(changed, changed)
+    said = {"template": "playbook", "secret": "inventory", "lock": "inventory"}.get(
+        changed, changed
+    )
     assert f"not as planned: the {said}" in line and " and " not in line
     assert not (folder / "out").exists()
 

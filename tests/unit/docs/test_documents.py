@@ -10,6 +10,7 @@ import click
 import pytest
 from documents import DOCUMENTS, REPOSITORY, blocks, code, commands, links
 
+from provisioner.artifacts.lock import shipped_lock
 from provisioner.cli.main import program
 from provisioner.inventory import load_inventory
 from provisioner.playbook import filters, loader, modules, plays, steps, tasks
@@ -74,7 +75,9 @@ def test_the_readmes_inventory_is_right(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_text(block.text)
     inventory = load_inventory(path)
     assert list(inventory.hosts) == ["w1", "w2"]
-    assert inventory.hosts["w1"].variables["ollama"]["sha256"]
+    variables = inventory.hosts["w1"].variables
+    for name in ("ollama", "k3s"):
+        assert shipped_lock().find(name, variables[name]["version"], "amd64")
 
 
 def test_the_playbooks_shown_are_of_the_language(tmp_path: Path) -> None:

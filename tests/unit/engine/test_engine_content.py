@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import pytest
@@ -53,6 +54,31 @@ def test_a_missing_file_fails_the_task(bench: Workbench) -> None:
         variables={"here": str(bench.folder)},
     )
     assert record.summary().reason == "lost: no such file on the controller: nowhere"
+
+
+def test_an_artifact_is_pushed(bench: Workbench) -> None:
+    content = os.urandom(3 * INLINE_LIMIT)
+    bench.write("files/big", content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    task = (
+        "get_artifact: {sources: [/nonexistent, controller], push: '{{ from }}', "
+        "sha256: '{{ sha256 }}', dest: '{{ here }}/big'}"
+    )
+    record = bench.run(
+        f"""
+        - {{name: new, {task}}}
+        - {{name: again, {task}}}
+        - {{name: nothing to push, get_artifact: {{sources: [controller], sha256: x, dest: /x}}}}
+        """,
+        variables={
+            "here": str(bench.folder),
+            "sha256": sha256,
+            "from": str(bench.folder / "files/big"),
+        },
+    )
+    assert record.statuses()[:2] == [("new", "changed"), ("again", "ok")]
+    assert (bench.folder / "big").read_bytes() == content
+    assert "the source 'controller' needs push" in record.summary().reason
 
 
 def test_arguments_that_are_too_long_fail_the_task(bench: Workbench) -> None:

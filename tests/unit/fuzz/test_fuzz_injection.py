@@ -47,7 +47,14 @@ GOOD: dict[str, Any] = {
         "pool": "a-pool",
         "provider": "generic",
         "k3s": {"mode": "join", "url": "https://192.0.2.9:6443", "token": "a join token"},
-        "ollama": {"host": "127.0.0.1", "models": ["llama3.2"], "models_dir": "/srv/models"},
+        "ollama": {
+            "host": "127.0.0.1",
+            "models": ["llama3.2"],
+            "models_dir": "/srv/models",
+            "keep_alive": "5m",
+            "gpus": ["GPU-0"],
+            "env": {"OLLAMA_DEBUG": "1"},
+        },
         "artifacts": {"dir": "/srv/files", "mirror": "http://192.0.2.8/files"},
         "nvidia": {"driver_min": "525.60.13"},
     },
@@ -60,6 +67,9 @@ PLACES = (
     *(("defaults", "k3s", key) for key in ("url", "token", "version")),
     *(("defaults", "ollama", key) for key in ("host", "models_dir", "version")),
     ("defaults", "ollama", "models", 0),
+    ("defaults", "ollama", "keep_alive"),
+    ("defaults", "ollama", "gpus", 0),
+    ("defaults", "ollama", "env", "OLLAMA_DEBUG"),
     *(("defaults", "artifacts", key) for key in ("dir", "mirror")),
     ("defaults", "nvidia", "driver_min"),
     *(("hosts", "w1", key) for key in ("address", "jump", "private_ip", "machine_id")),
@@ -156,21 +166,25 @@ def check_against(good: dict[str, str], found: dict[str, str], data: dict[str, A
     """The files are those of good values, but for the values."""
     assert found.keys() == good.keys()
     for path, text in found.items():
-        if path.endswith((".service", ".path")):
+        if path.endswith((".service", ".path", ".conf")):
             ours, theirs = (list(unit_settings(each)) for each in (good[path], text))
             assert [name for name, _ in ours] == [name for name, _ in theirs], text
             differing = {name for (name, a), (_, b) in zip(ours, theirs, strict=True) if a != b}
             assert differing <= {"Environment", "ReadWritePaths"}, text
     defaults = data["defaults"]
-    settings = list(unit_settings(found["/etc/systemd/system/ollama.service"]))
-    unit = dict.fromkeys(
-        word for name, value in settings if name == "Environment" for word in environment(value)
-    )
+    unit = list(unit_settings(found["/etc/systemd/system/ollama.service"]))
     ollama = defaults["ollama"]
-    assert environment(dict(settings)["ReadWritePaths"])[1:] == [ollama["models_dir"]]
-    assert list(unit)[1:] == [
-        f"OLLAMA_HOST={ollama['host']}:11434",
+    assert environment(dict(unit)["ReadWritePaths"])[1:] == [ollama["models_dir"]]
+    dropped_in = "/etc/systemd/system/ollama.service.d/50-b9prov.conf"
+    settings = [each for each in unit_settings(found[dropped_in]) if each[0] == "Environment"]
+    host, gpus = ollama["host"], ",".join(ollama["gpus"])
+    assert [word for _, value in settings for word in environment(value)] == [
+        f"OLLAMA_HOST={f'[{host}]' if ':' in host else host}:11434",
         f"OLLAMA_MODELS={ollama['models_dir']}",
+        f"OLLAMA_KEEP_ALIVE={ollama['keep_alive']}",
+        f"CUDA_VISIBLE_DEVICES={gpus}",
+        f"ROCR_VISIBLE_DEVICES={gpus}",
+        f"OLLAMA_DEBUG={ollama['env']['OLLAMA_DEBUG']}",
     ]
     k3s = yaml.safe_load(found["/etc/rancher/k3s/config.yaml"])
     assert k3s == {

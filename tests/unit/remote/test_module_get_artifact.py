@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -152,11 +155,72 @@ def test_progress_is_told_but_not_too_often(apply: Any, tmp_path: Path) -> None:
     assert len(told) < 10
 
 
+def sender(content: bytes, asked: list[int]) -> Context:
+    """A controller that has some content; it notes from where it was to send."""
+
+    def stream(sha256: str, offset: int, sink: Any) -> None:
+        asked.append(offset)
+        for start in range(offset, len(content), 100_000):
+            sink(content[start : start + 100_000])
+
+    return Context(stream=stream)
+
+
 def test_the_controller_is_a_source(apply: Any, tmp_path: Path) -> None:
-    (tmp_path / "blob").write_bytes(DATA)
-    context = Context(blob=lambda wanted: tmp_path / "blob")
+    asked: list[int] = []
+    context = sender(DATA, asked)
     arguments = {"sources": ["controller"], "sha256": SHA256, "dest": str(tmp_path / "a")}
     assert apply("get_artifact", context=context, **arguments)["source"] == "controller"
+    assert (tmp_path / "a").read_bytes() == DATA and asked == [0]
+
+
+def test_the_controller_sends_what_is_missing(apply: Any, tmp_path: Path) -> None:
+    asked: list[int] = []
+    (tmp_path / "a.part").write_bytes(DATA[:1_000_000])
+    arguments = {"sources": ["controller"], "sha256": SHA256, "dest": str(tmp_path / "a")}
+    result = apply("get_artifact", context=sender(DATA, asked), **arguments)
+    assert (asked, result["loaded"]) == ([1_000_000], len(DATA) - 1_000_000)
+    (tmp_path / "a").unlink()
+    (tmp_path / "a.part").write_bytes(b"of another version")
+    apply("get_artifact", context=sender(DATA, asked), **arguments)
+    assert asked[1:] == [18, 0] and (tmp_path / "a").read_bytes() == DATA
+
+
+def test_a_controller_that_has_another_file_or_none(apply: Any, tmp_path: Path) -> None:
+    sources = {"sources": ["controller"], "push": "/p/a"}
+    arguments = {**sources, "sha256": SHA256, "dest": str(tmp_path / "a")}
+    with pytest.raises(ModuleFailed, match="controller: wrong content: its SHA-256"):
+        apply("get_artifact", context=sender(b"x" * 10, []), **arguments)
+    with pytest.raises(ModuleFailed, match="controller: has no file /p/a"):
+        apply("get_artifact", context=sender(b"", []), **arguments)
+    with serving(Behaviour({"/a": DATA})) as url:
+        arguments["sources"] = ["controller", f"{url}/a"]
+        result = apply("get_artifact", context=sender(b"", []), **arguments)
+    assert result["refused"][0]["source"] == "controller" and result["source"] == f"{url}/a"
+
+
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="there is no zstd to pack with")
+def test_a_zstd_archive(apply: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = packed({"bin/tool": DATA, "lib/a": b"1"}, {"lib/b": "a"}, kind="")
+    data = subprocess.run(["zstd", "-q"], input=plain, capture_output=True, check=True).stdout
+    (tmp_path / "a.tar.zst").write_bytes(data)
+    (tmp_path / "cut.tar.zst").write_bytes(data[: len(data) // 2])
+    arguments: dict[str, Any] = {"dest": str(tmp_path / "usr"), "extract": "tar.zst", "name": "t"}
+    for name in ("cut.tar.zst", "a.tar.zst"):
+        arguments["sources"] = [str(tmp_path / name)]
+        arguments["sha256"] = sha256((tmp_path / name).read_bytes())
+        if name == "cut.tar.zst":
+            with pytest.raises(ModuleFailed, match=r"cannot unpack|zstd can.t"):
+                apply("get_artifact", **arguments)
+    assert apply("get_artifact", **arguments)["changed"]
+    assert (tmp_path / "usr/bin/tool").read_bytes() == DATA
+    assert (tmp_path / "usr/lib/b").read_bytes() == b"1"
+    assert not apply("get_artifact", **arguments)["changed"]
+    if sys.version_info < (3, 14):
+        (tmp_path / "usr/lib/a").unlink()
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(ModuleFailed, match=r"Python 3\.\d+ can't read: install zstd"):
+            apply("get_artifact", **arguments)
 
 
 def test_unpacking(apply: Any, tmp_path: Path, snapshot: Any) -> None:

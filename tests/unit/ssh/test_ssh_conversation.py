@@ -117,6 +117,23 @@ def test_a_file_that_changed_meanwhile_is_not_installed(converse: Converse, tmp_
     assert result(talk.submit(again))["changed"]
 
 
+def test_a_big_file_is_sent_from_where_the_host_has_it(converse: Converse, tmp_path: Path) -> None:
+    content = os.urandom(5 * frames.BLOB_PIECE + 7)
+    (tmp_path / "source").write_bytes(content)
+    (tmp_path / "dest.part").write_bytes(content[:1000])
+    sha256, sources = hashlib.sha256(content).hexdigest(), ["controller"]
+    arguments = {"sources": sources, "dest": str(tmp_path / "dest"), "push": "/p", "sha256": sha256}
+    talk = converse()
+    for blob in (tmp_path / "gone", tmp_path / "source"):
+        operation = Operation("get_artifact", arguments, blobs={sha256: blob}, keep_going=True)
+        answer = result(talk.submit(operation))
+        if blob.name == "gone":
+            assert "controller: has no file /p" in answer["msg"]
+            (tmp_path / "dest.part").write_bytes(content[:1000])
+    assert answer["loaded"] == len(content) - 1000
+    assert (tmp_path / "dest").read_bytes() == content
+
+
 def test_output_that_is_huge_or_no_text(converse: Converse) -> None:
     talk = converse()
     huge = talk.submit(shell("head -c 50000000 /dev/zero | tr '\\0' x; echo end"))

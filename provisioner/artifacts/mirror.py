@@ -1,10 +1,14 @@
-"""The lab's artifact mirror: a directory over HTTP, with ranges so that downloads can resume."""
+"""A mirror of artifacts: a directory over HTTP, with ranges so that downloads can resume.
+
+It is a program of its own as well, which needs only Python.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
+import socket
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -72,6 +76,17 @@ class RangeHandler(SimpleHTTPRequestHandler):
         return int(first), min(size, int(last) + 1) if last else size
 
 
+class Mirror(ThreadingHTTPServer):
+    """Serves a directory; threads of slow readers do not keep it from ending."""
+
+    daemon_threads = True
+
+    def __init__(self, directory: str, bind: str, port: int) -> None:
+        if ":" in bind:
+            self.address_family = socket.AF_INET6
+        super().__init__((bind, port), partial(RangeHandler, directory=directory))
+
+
 def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -79,8 +94,7 @@ def main() -> None:
     parser.add_argument("--bind", required=True)
     parser.add_argument("--port", type=int, default=PORT)
     options = parser.parse_args()
-    handler = partial(RangeHandler, directory=options.directory)
-    ThreadingHTTPServer((options.bind, options.port), handler).serve_forever()
+    Mirror(options.directory, options.bind, options.port).serve_forever()
 
 
 if __name__ == "__main__":
