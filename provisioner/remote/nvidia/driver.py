@@ -1,0 +1,128 @@
+"""Rows on the way from the PCI bus to a driver that answers."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from provisioner.remote.checks import ERROR, Checks, version
+from provisioner.remote.nvidia import libraries, smi
+from provisioner.remote.nvidia.machine import NVSWITCH, Machine
+
+REBOOT = "reboot: the driver was updated while the old one stayed loaded"
+
+
+class Told(NamedTuple):
+    """What the driver's three ways in said."""
+
+    smi: smi.Answer
+    nvml: libraries.Told
+    cuda: libraries.Told
+
+
+def ask(machine: Machine) -> Told:
+    """Ask all of them at the same time: where the driver hangs, one deadline is waited for."""
+    with ThreadPoolExecutor(3) as pool:
+        listed = pool.submit(smi.ask, machine)
+        nvml = pool.submit(libraries.nvml, machine)
+        cuda = pool.submit(libraries.cuda, machine)
+        return Told(listed.result(), nvml.result(), cuda.result())
+
+
+def rows(machine: Machine, checks: Checks, present: int, least: str | None) -> Told | None:
+    """Note what there is up to a driver that is loaded, and what it answers; None without one."""
+    _nouveau(machine, checks)
+    loaded = machine.driver()
+    wanted = f"{least} or newer" if least else "any version"
+    checks.add(
+        "driver",
+        bool(loaded),
+        loaded or "none is loaded",
+        wanted,
+        "install the driver and reboot: nvidia.install_driver in the inventory does",
+    )
+    _secure_boot(machine, checks, bool(loaded))
+    if not loaded:
+        return None
+    if least:
+        enough = version(loaded) >= version(least)
+        checks.add("driver version", enough, loaded, wanted, "install a newer driver and reboot")
+    told = ask(machine)
+    _answers(checks, told, loaded, present)
+    return told
+
+
+def fabric(machine: Machine, checks: Checks, told: Told) -> None:
+    """GPUs behind NVSwitches start only once the fabric manager has joined them (error 802)."""
+    switches = machine.pci(NVSWITCH)
+    states = {
+        gpu.label: gpu.text("fabric/status") or gpu.text("fabric/state")
+        for gpu in told.smi.gpus
+        if gpu.text("fabric/state")
+    }
+    if not switches and not states and told.cuda.code != 802:
+        checks.skip("fabric manager", "not needed: no NVSwitch here")
+        return
+    waiting = [f"{label}: {said}" for label, said in states.items() if said != "Success"]
+    runs = machine.runs("nv-fabricmanager") or not switches
+    found = f"{len(switches)} NVSwitches, it {'runs' if runs else 'does not run'}"
+    checks.add(
+        "fabric manager",
+        runs and not waiting and told.cuda.code != 802,
+        "; ".join([found, *waiting]),
+        "running, every GPU joined",
+        f"install nvidia-fabricmanager of exactly version {machine.driver()}, "
+        "and enable and start it",
+        ERROR,
+    )
+
+
+def _nouveau(machine: Machine, checks: Checks) -> None:
+    nouveau = machine.has_module("nouveau")
+    checks.add(
+        "nouveau",
+        not nouveau,
+        "loaded" if nouveau else "not loaded",
+        "not loaded",
+        "blacklist nouveau in /etc/modprobe.d, run update-initramfs -u and reboot",
+    )
+
+
+def _secure_boot(machine: Machine, checks: Checks, loaded: bool) -> None:
+    secure = machine.secure_boot()
+    if secure is None:
+        checks.skip("secure boot", "this host has no UEFI")
+    elif loaded or not secure:
+        found = f"{'on' if secure else 'off'}{', and the driver is loaded' * loaded}"
+        checks.add("secure boot", True, found, "no hindrance")
+    else:
+        built = machine.ask("modinfo", "-F", "version", "nvidia")
+        if built.rc != 0:
+            checks.skip("secure boot", "on; there is no driver yet that it could refuse")
+            return
+        checks.add(
+            "secure boot",
+            False,
+            f"on, and the driver {built.stdout.strip()} is there but not loaded",
+            "a signed driver, or off",
+            "enrol the key that signed the driver: mokutil --import /var/lib/dkms/mok.pub; reboot",
+        )
+
+
+def _answers(checks: Checks, told: Told, loaded: str, present: int) -> None:
+    file = told.nvml.file_version
+    if file:
+        found = loaded if file == loaded else f"kernel {loaded}, libraries {file}"
+        checks.add("driver and libraries", file == loaded, found, "one version", REBOOT)
+    else:
+        checks.skip("driver and libraries", "no library says of which version it is")
+    listed = told.smi
+    found = listed.problem or f"in {listed.seconds:.1f} s"
+    checks.add("nvidia-smi", not listed.problem, found, "an answer", listed.fix)
+    for name, library, call in (("NVML", told.nvml, "nvmlInit"), ("CUDA", told.cuda, "cuInit")):
+        found = library.error or f"{call} well, {name} {library.version}, {library.count} GPUs"
+        checks.add(name, not library.error, found, f"{call} well", library.fix)
+    if listed.gpus:
+        usable = sum(not gpu.is_lost() for gpu in listed.gpus)
+        fix = "power the host off and on: a GPU no longer answers on the PCI bus"
+        checks.add("GPUs usable", usable == present, usable, present, fix)
