@@ -81,7 +81,7 @@ def _items(output: str) -> list[dict[str, Any]] | None:
 def _own(nodes: list[dict[str, Any]], hostname: str) -> dict[str, Any] | None:
     """The node that this host is: the one of its name, or the only one."""
     named = [n for n in nodes if n.get("metadata", {}).get("name") == hostname.lower()]
-    return (named or (nodes if len(nodes) == 1 else [None]))[0]
+    return next(iter(named or (nodes if len(nodes) == 1 else [])), None)
 
 
 def _why(said: str) -> str:

@@ -84,7 +84,7 @@ class Told(NamedTuple):
     error: str
     fix: str
     version: str = ""
-    count: int | None = None
+    gpus: int | None = None
     file: str = ""
 
     @property

@@ -32,11 +32,7 @@ def rows(machine: Machine, checks: Checks, url: str) -> None:
 
 
 def _by_models(checks: Checks, loaded: list[dict[str, Any]]) -> None:
-    shares = {
-        str(model.get("name")): int(model.get("size_vram") or 0)
-        / max(int(model.get("size") or 0), 1)
-        for model in loaded
-    }
+    shares = {str(model.get("name")): _share(model) for model in loaded}
     shown = ", ".join(f"{name}: {min(share, 1):.0%}" for name, share in sorted(shares.items()))
     if not all(shares.values()):
         fix = "restart Ollama, which looks for GPUs when it starts: systemctl restart ollama"
@@ -45,6 +41,10 @@ def _by_models(checks: Checks, loaded: list[dict[str, Any]]) -> None:
         fix = "load fewer or smaller models: what does not fit computes on the CPU"
         whole = min(shares.values()) >= 0.999
         checks.add(NAME, whole, shown, "100% in the GPU's memory", fix, WARN)
+
+
+def _share(model: dict[str, Any]) -> float:
+    return int(model.get("size_vram") or 0) / max(int(model.get("size") or 0), 1)
 
 
 def _by_log(machine: Machine, checks: Checks) -> None:

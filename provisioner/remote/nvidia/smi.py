@@ -108,7 +108,7 @@ class Answer(NamedTuple):
 def ask(machine: Machine) -> Answer:
     """All GPUs, or why there are none to be told of."""
     if not machine.which("nvidia-smi"):
-        fix = "install the driver's utilities (Ubuntu: nvidia-utils of its branch; Debian: nvidia-smi)"
+        fix = "install the driver's utilities: nvidia-utils of its branch, on Debian nvidia-smi"
         return Answer([], problem="not there", fix=fix)
     outcome = machine.ask("nvidia-smi", "-q", "-x")
     if outcome.timed_out:
