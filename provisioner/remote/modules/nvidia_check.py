@@ -3,7 +3,8 @@
 `required` is true, false (GPUs don't matter) or auto (they matter if there are any). `scope` is
 `hardware`, from the PCI bus to the container toolkit, or `all`, with what k3s and Ollama make of
 them. Nothing is installed or changed: each row that failed names one way out. What can't be judged
-is a row of severity `skip` and no failure. `gpus` lists what nvidia-smi sees.
+is a row of severity `skip` and no failure. `gpus` lists what nvidia-smi sees, `present` and
+`switches` say how many GPUs and NVSwitches are on the PCI bus.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from provisioner.remote.arguments import Argument
 from provisioner.remote.checks import ERROR, WARN, Checks
 from provisioner.remote.module import Context, Result
 from provisioner.remote.nvidia import condition, containers, driver, mig, ollama, xid
-from provisioner.remote.nvidia.machine import GPU, Machine
+from provisioner.remote.nvidia.machine import GPU, NVSWITCH, Machine
 from provisioner.remote.nvidia.smi import Gpu
 
 ARGUMENTS = {
@@ -52,7 +53,14 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
         for row in checks.found:
             row["severity"] = WARN if row["severity"] == ERROR else row["severity"]
     facts = [gpu.facts() for gpu in gpus]
-    return checks.finish("NVIDIA", gpu=bool(facts), gpus=facts, driver_version=machine.driver())
+    return checks.finish(
+        "NVIDIA",
+        gpu=bool(facts),
+        gpus=facts,
+        present=len(machine.pci(GPU)),
+        switches=len(machine.pci(NVSWITCH)),
+        driver_version=machine.driver(),
+    )
 
 
 def _table(machine: Machine, arguments: dict[str, Any], checks: Checks) -> list[Gpu]:

@@ -49,7 +49,7 @@ GOOD: dict[str, Any] = {
         "k3s": {"mode": "join", "url": "https://192.0.2.9:6443", "token": "a join token"},
         "ollama": {"host": "127.0.0.1", "models": ["llama3.2"], "models_dir": "/srv/models"},
         "artifacts": {"dir": "/srv/files", "mirror": "http://192.0.2.8/files"},
-        "nvidia": {"driver_min": "525.60.13"},
+        "nvidia": {"driver_min": "525.60.13", "mig": ["1g.10gb"]},
     },
     "hosts": {"w1": {"address": "192.0.2.7", "jump": "one@192.0.2.2", "private_ip": "10.0.0.7"}},
 }
@@ -61,7 +61,9 @@ PLACES = (
     *(("defaults", "ollama", key) for key in ("host", "models_dir", "version")),
     ("defaults", "ollama", "models", 0),
     *(("defaults", "artifacts", key) for key in ("dir", "mirror")),
-    ("defaults", "nvidia", "driver_min"),
+    *(("defaults", "nvidia", k) for k in ("driver_min", "toolkit_repo", "toolkit_key")),
+    ("defaults", "nvidia", "device_plugin"),
+    ("defaults", "nvidia", "mig", 0),
     *(("hosts", "w1", key) for key in ("address", "jump", "private_ip", "machine_id")),
 )
 ATTACKS = (
