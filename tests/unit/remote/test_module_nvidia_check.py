@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -270,6 +271,10 @@ def test_every_row_is_seen_good_and_bad(apply: Any, host: Replay, ollama: Ollama
     rows = table(apply, host, **EVERYTHING, ollama_url=ollama.url)
     of_ollama = {"Ollama on the GPU"}  # whose cases are below
     assert set(rows) - of_ollama == {row for row, *_ in BAD}
+    lines = (Path(__file__).parents[3] / "docs/gpu.md").read_text().splitlines()
+    cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
+    named = {name for cell in cells for name in re.findall("`([^`]+)`", cell)}
+    assert set(rows) == named
 
 
 def test_a_newer_driver_counts_its_ecc_errors_by_how_they_were_found(
