@@ -33,10 +33,11 @@ def eight_h100() -> str:
 
 
 class Replay:
-    """A host to be looked at; `built` keeps compiled libraries, for they take a while."""
+    """A host to be looked at; `built` keeps compiled libraries, for they take a while. `place` is
+    what the host itself calls the folder."""
 
-    def __init__(self, folder: Path, built: Path) -> None:
-        self.folder, self._built = folder, built
+    def __init__(self, folder: Path, built: Path, place: str = "") -> None:
+        self.folder, self._built, self._place = folder, built, place or str(folder)
         for name in ("sys/bus/pci/devices", "sys/module", "proc/sys/kernel", "bin", "lib"):
             (folder / name).mkdir(parents=True)
         (folder / "proc/sys/kernel/hostname").write_text("worker\n")
@@ -93,7 +94,7 @@ class Replay:
     def says(self, name: str, text: str, code: int = 0) -> None:
         """A program that says just this."""
         (self.folder / f"{name}.txt").write_text(text)
-        self.program(name, f"cat '{self.folder}/{name}.txt'; exit {code}")
+        self.program(name, f"cat '{self._place}/{name}.txt'; exit {code}")
 
     def smi(self, xml: str = "", listing: str = "") -> None:
         """An nvidia-smi that answers with a recording."""
@@ -102,8 +103,8 @@ class Replay:
         (self.folder / "smi.list").write_text(listing)
         self.program(
             "nvidia-smi",
-            f"case \"$*\" in '-q -x') cat '{self.folder}/smi.xml';; "
-            f"-L) cat '{self.folder}/smi.list';; *) exit 2;; esac",
+            f"case \"$*\" in '-q -x') cat '{self._place}/smi.xml';; "
+            f"-L) cat '{self._place}/smi.list';; *) exit 2;; esac",
         )
 
     def other(self, old: str, new: str, count: int = 1) -> None:
@@ -140,7 +141,7 @@ class Replay:
         self.program(
             "k3s",
             f'case "$*" in *runtimeclass*) echo runtimeclass.node.k8s.io/nvidia;; '
-            f"*nodes*) cat '{self.folder}/nodes.json';; *) exit 2;; esac",
+            f"*nodes*) cat '{self._place}/nodes.json';; *) exit 2;; esac",
         )
 
     def h100(self) -> None:
