@@ -34,16 +34,11 @@ def rows(machine: Machine, checks: Checks, present: int, least: str | None) -> T
     _nouveau(machine, checks)
     loaded = machine.driver()
     wanted = f"{least} or newer" if least else "any version"
-    checks.add(
-        "driver",
-        bool(loaded),
-        loaded or "none is loaded",
-        wanted,
-        "install the driver and reboot: nvidia.install_driver in the inventory does",
-    )
-    _secure_boot(machine, checks, bool(loaded))
     if not loaded:
+        _missing(machine, checks, wanted)
         return None
+    checks.add("driver", True, loaded, wanted)
+    _secure_boot(machine, checks)
     if least:
         enough = version(loaded) >= version(least)
         checks.add("driver version", enough, loaded, wanted, "install a newer driver and reboot")
@@ -88,25 +83,30 @@ def _nouveau(machine: Machine, checks: Checks) -> None:
     )
 
 
-def _secure_boot(machine: Machine, checks: Checks, loaded: bool) -> None:
+def _missing(machine: Machine, checks: Checks, wanted: str) -> None:
+    """No driver is loaded: is there one, and who keeps it out?"""
+    built = machine.ask("modinfo", "-F", "version", "nvidia")
+    version = built.stdout.strip() if built.rc == 0 else ""
+    fix = "install the driver and reboot: nvidia.install_driver in the inventory does"
+    if version:
+        fix = "load it: modprobe nvidia, which says why it can't"
+    found = f"{version} is installed, none is loaded" if version else "none is loaded"
+    checks.add("driver", False, found, wanted, fix)
+    if version and machine.secure_boot():
+        found = f"on, and the driver {version} is not loaded"
+        fix = "enrol the key that signed the driver: mokutil --import /var/lib/dkms/mok.pub; reboot"
+        checks.add("secure boot", False, found, "a signed driver, or off", fix)
+    else:
+        checks.skip("secure boot", "there is no driver that it could have refused")
+
+
+def _secure_boot(machine: Machine, checks: Checks) -> None:
     secure = machine.secure_boot()
     if secure is None:
         checks.skip("secure boot", "this host has no UEFI")
-    elif loaded or not secure:
-        found = f"{'on' if secure else 'off'}{', and the driver is loaded' * loaded}"
-        checks.add("secure boot", True, found, "no hindrance")
     else:
-        built = machine.ask("modinfo", "-F", "version", "nvidia")
-        if built.rc != 0:
-            checks.skip("secure boot", "on; there is no driver yet that it could refuse")
-            return
-        checks.add(
-            "secure boot",
-            False,
-            f"on, and the driver {built.stdout.strip()} is there but not loaded",
-            "a signed driver, or off",
-            "enrol the key that signed the driver: mokutil --import /var/lib/dkms/mok.pub; reboot",
-        )
+        found = "on, and the driver is loaded" if secure else "off"
+        checks.add("secure boot", True, found, "no hindrance")
 
 
 def _answers(checks: Checks, told: Told, loaded: str, present: int) -> None:

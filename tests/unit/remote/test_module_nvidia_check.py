@@ -198,6 +198,7 @@ BAD: list[tuple[str, Callable[[Replay], Any], str, str]] = [
     ("GPUs on the PCI bus", no_gpu, "error", "attach a GPU"),
     ("nouveau", lambda host: host.module("nouveau"), "error", "blacklist nouveau"),
     ("driver", no_driver, "error", "nvidia.install_driver"),
+    ("driver", unsigned, "error", "modprobe nvidia"),
     ("driver version", lambda host: host.driver("470.10"), "error", "newer driver"),
     ("secure boot", unsigned, "error", "mokutil"),
     ("driver and libraries", lambda host: host.libraries("570.1"), "error", "reboot"),
