@@ -22,8 +22,8 @@ from provisioner.cli.options import (
 from provisioner.cli.session import Session, open_session, quiet
 from provisioner.engine.host import HostState
 from provisioner.paths import shipped_playbook
+from provisioner.report.checks import render_checks
 from provisioner.report.junit import Junit
-from provisioner.report.tables import render_checks
 
 FACT = "b9_gpu"  # the variable in which the playbook leaves the rows
 Row = dict[str, Any]

@@ -43,11 +43,8 @@ _TITLES = {
     "machine_id": "machine",
     "since_age": "up since",
 }
-CHECK_COLUMNS = ("check", "state", "found", "wanted", "fix")
-_STYLES = (
-    {"yes": "green", "ready": "green", "active": "green", "ok": "green"}
-    | dict.fromkeys(("no", "failed", "inactive", "unreachable", "missing", "not ready"), "red")
-    | {"warning": "yellow", "not judged": "dim"}
+_STYLES = {"yes": "green", "ready": "green", "active": "green", "ok": "green"} | dict.fromkeys(
+    ("no", "failed", "inactive", "unreachable", "missing", "not ready"), "red"
 )
 
 
@@ -84,36 +81,6 @@ def render_status(rows: Sequence[Row], kind: str, stream: TextIO) -> None:
         ready = sum(bool(row.get("ready")) for row in rows)
         lines.append(f"{ready} of {len(rows)} ready")
     _write(lines, stream)
-
-
-def render_checks(rows: Sequence[Row], kind: str, stream: TextIO) -> None:
-    """Tables of checks, one a host; for pipes one of all. Rows are `host, name, ok, severity,
-    found, wanted, fix`."""
-    if kind == "json":
-        render_table((), rows, kind, stream, "checks")
-        return
-    shown = [{**row, "check": row["name"], "state": check_state(row)} for row in rows]
-    if kind == "plain":
-        render_table(("host", *CHECK_COLUMNS), shown, kind, stream, "checks")
-    for host in dict.fromkeys(row["host"] for row in shown) if kind == "rich" else ():
-        own = [row for row in shown if row["host"] == host]
-        _write([f"{host}: {count_checks(own)}"], stream)
-        render_table(CHECK_COLUMNS, own, kind, stream, "checks")
-    _write([count_checks(shown)] if kind == "plain" and rows else [], stream)
-
-
-def check_state(row: Row) -> str:
-    """How a check ended, in a word."""
-    if row["severity"] == "skip":
-        return "not judged"
-    return "ok" if row["ok"] else "failed" if row["severity"] == "error" else "warning"
-
-
-def count_checks(rows: Sequence[Row]) -> str:
-    """`2 failed, 1 warning, 20 ok`, and so on."""
-    states = [check_state(row) for row in rows]
-    order = ("failed", "warning", "not judged", "ok")
-    return ", ".join(f"{states.count(state)} {state}" for state in order if state in states)
 
 
 def _write(lines: Iterable[str], stream: TextIO) -> None:
