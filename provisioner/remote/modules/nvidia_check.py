@@ -66,7 +66,8 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
 def _table(machine: Machine, arguments: dict[str, Any], checks: Checks) -> list[Gpu]:
     present = machine.pci(GPU)
     wanted = "at least one" if arguments["required"] == "true" else "any number"
-    found = f"{len(present)} ({', '.join(present)})" if present else "none"
+    places = f" ({', '.join(present)})" if len(present) <= 2 else ""
+    found = f"{len(present)}{places}" if present else "none"
     fix = "attach a GPU, or set gpu: false in the inventory for this host"
     well = bool(present) or arguments["required"] != "true"
     checks.add("GPUs on the PCI bus", well, found, wanted, fix)

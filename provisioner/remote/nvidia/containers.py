@@ -20,7 +20,9 @@ def toolkit(machine: Machine, checks: Checks, severity: str) -> None:
     """Note whether containers can be given GPUs at all."""
     found = machine.which(RUNTIME)
     fix = "install the container toolkit: nvidia.toolkit in the inventory does"
-    checks.add("container toolkit", found is not None, found or "not there", RUNTIME, fix, severity)
+    checks.add(
+        "container toolkit", found is not None, found or "not there", "installed", fix, severity
+    )
 
 
 def rows(machine: Machine, checks: Checks, gpus: list[Gpu], containerd: str) -> None:

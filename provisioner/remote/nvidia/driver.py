@@ -120,7 +120,7 @@ def _answers(checks: Checks, told: Told, loaded: str, present: int) -> None:
     found = listed.problem or f"in {listed.seconds:.1f} s"
     checks.add("nvidia-smi", not listed.problem, found, "an answer", listed.fix)
     for name, library, call in (("NVML", told.nvml, "nvmlInit"), ("CUDA", told.cuda, "cuInit")):
-        found = library.error or f"{call} well, {name} {library.version}, {library.gpus} GPUs"
+        found = library.error or f"{name} {library.version}, {library.gpus} GPUs"
         checks.add(name, not library.error, found, f"{call} well", library.fix)
     if listed.gpus:
         usable = sum(not gpu.is_lost() for gpu in listed.gpus)
