@@ -37,6 +37,12 @@ ExecStop=-umount /sys/bus/pci/devices /proc/driver
 [Install]
 WantedBy=multi-user.target
 """
+FABRIC = f"""\
+[Service]
+ExecStart={PLACE}/nv-fabricmanager infinity
+[Install]
+WantedBy=multi-user.target
+"""
 SERVER = f"""\
 [Service]
 ExecStart=python3 -m http.server --bind 127.0.0.1 --directory {REPOSITORY} {PORT}
@@ -84,7 +90,9 @@ def gpus(worker: Host, tmp_path_factory: pytest.TempPathFactory) -> Any:
     replay = replays().Replay(worker.path(PLACE), tmp_path_factory.mktemp("built"), PLACE)
     replay.h100()
     worker.path("/etc/systemd/system/gpu-stand-in.service").write_text(BOOT)
-    sh(worker, "systemctl enable --now gpu-stand-in")
+    worker.path("/etc/systemd/system/fabric-stand-in.service").write_text(FABRIC)
+    sh(worker, f"cp /bin/sleep {PLACE}/nv-fabricmanager")
+    sh(worker, "systemctl enable --now gpu-stand-in fabric-stand-in")
     return replay
 
 
@@ -192,10 +200,7 @@ class TestTheTable:
             cp {PLACE}/config.toml {config}
             ln -sf {PLACE}/bin/* /usr/local/bin
             cp -P {PLACE}/lib/* /usr/local/nvidia/lib64
-            cp /bin/sleep /usr/local/bin/nv-fabricmanager
             systemctl restart gpu-stand-in
-            systemctl is-active -q fabric ||
-              systemd-run --quiet --unit=fabric /usr/local/bin/nv-fabricmanager infinity
             """,
         )
         return gpus
