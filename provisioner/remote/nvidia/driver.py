@@ -59,12 +59,12 @@ def fabric(machine: Machine, checks: Checks, told: Told) -> None:
         checks.skip("fabric manager", "not needed: no NVSwitch here")
         return
     waiting = [f"{label}: {said}" for label, said in states.items() if said != "Success"]
-    runs = machine.runs("nv-fabricmanager") or not switches
+    runs = machine.runs("nv-fabricmanager") or not switches  # which a virtual machine may not see
     found = f"{len(switches)} NVSwitches, it {'runs' if runs else 'does not run'}"
     checks.add(
         "fabric manager",
         runs and not waiting and told.cuda.code != 802,
-        "; ".join([found, *waiting]),
+        "; ".join([found if switches else "no NVSwitch in view", *waiting]),
         "running, every GPU joined",
         f"install nvidia-fabricmanager of exactly version {machine.driver()}, "
         "and enable and start it",

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from provisioner.remote.module import ModuleFailed
+
+Rows = dict[str, dict[str, Any]]
 RECORDED = Path(__file__).parent / "recorded"
 SAID: dict[str, str] = yaml.safe_load((RECORDED / "said.yaml").read_text())
 SOURCE = Path(__file__).with_name("nvidia_stand_in.c")
@@ -165,3 +169,50 @@ class Replay:
         self.smi(recorded(name))
         self.libraries(version)
         self.program("nvidia-container-runtime", "exit 0")
+
+
+class Ollama:
+    """Stands in for an Ollama: just /api/ps."""
+
+    def __init__(self) -> None:
+        self.models: list[dict[str, Any]] = []
+        ps = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps({"models": ps.models}).encode()
+                self.send_response(200 if self.path == "/api/ps" else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *words: Any) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def loads(self, size: int, in_gpu: int) -> None:
+        self.models = [{"name": "llama3.2:latest", "size": size, "size_vram": in_gpu}]
+
+
+def table(apply: Any, host: Replay, **arguments: Any) -> Rows:
+    """The rows by their names, whatever the module makes of them."""
+    try:
+        result = apply("nvidia_check", **{**host.arguments, **arguments})
+    except ModuleFailed as failure:
+        result = failure.extra
+    rows = {row["name"]: row for row in result["checks"]}
+    assert len(rows) == len(result["checks"]), "two rows of one name"
+    for row in rows.values():
+        assert set(row) == {"name", "ok", "severity", "found", "wanted", "fix"}
+        assert bool(row["fix"]) is not row["ok"], row
+    return rows
+
+
+def failed(rows: Rows, severity: str = "error") -> set[str]:
+    return {name for name, row in rows.items() if not row["ok"] and row["severity"] == severity}
+
+
+def skipped(rows: Rows) -> set[str]:
+    return {name for name, row in rows.items() if row["severity"] == "skip"}

@@ -2,99 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
-from nvidia_replay import SAID, VERSION, Replay, recorded
+from nvidia_replay import SAID, VERSION, Ollama, Replay, failed, recorded, skipped, table
 
 from provisioner.remote.module import ModuleFailed
 
-Rows = dict[str, dict[str, Any]]
-PROGRAM_MISSING = 'k3s kubectl: Error from server (NotFound): runtimeclasses "nvidia" not found'
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not shutil.which("gcc"):
-        pytest.skip("gcc, which builds the stand-ins for NVIDIA's libraries, is not here")
-    return tmp_path_factory.mktemp("libraries")
-
-
-@pytest.fixture
-def host(tmp_path: Path, built: Path) -> Replay:
-    return Replay(tmp_path, built)
-
-
-class Ollama:
-    """Stands in for an Ollama: just /api/ps."""
-
-    def __init__(self) -> None:
-        self.models: list[dict[str, Any]] = []
-        ps = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = json.dumps({"models": ps.models}).encode()
-                self.send_response(200 if self.path == "/api/ps" else 404)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *words: Any) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def loads(self, size: int, in_gpu: int) -> None:
-        self.models = [{"name": "llama3.2:latest", "size": size, "size_vram": in_gpu}]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Ollama]:
-    ollama = Ollama()
-    thread = Thread(target=ollama.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield ollama
-    ollama.server.shutdown()
-    thread.join()
-    ollama.server.server_close()
-
-
-@pytest.fixture
-def ollama(server: Ollama) -> Ollama:
-    server.loads(4000, 4000)
-    return server
-
-
-def table(apply: Any, host: Replay, **arguments: Any) -> Rows:
-    """The rows by their names, whatever the module makes of them."""
-    try:
-        result = apply("nvidia_check", **{**host.arguments, **arguments})
-    except ModuleFailed as failure:
-        result = failure.extra
-    rows = {row["name"]: row for row in result["checks"]}
-    assert len(rows) == len(result["checks"]), "two rows of one name"
-    for row in rows.values():
-        assert set(row) == {"name", "ok", "severity", "found", "wanted", "fix"}
-        assert bool(row["fix"]) is not row["ok"], row
-    return rows
-
-
-def failed(rows: Rows, severity: str = "error") -> set[str]:
-    return {name for name, row in rows.items() if not row["ok"] and row["severity"] == severity}
-
-
-def skipped(rows: Rows) -> set[str]:
-    return {name for name, row in rows.items() if row["severity"] == "skip"}
+NO_RUNTIME_CLASS = 'k3s kubectl: Error from server (NotFound): runtimeclasses "nvidia" not found'
 
 
 EVERYTHING = {"required": True, "scope": "all", "min_driver": "535", "toolkit": "error"}
@@ -153,7 +72,7 @@ def hangs(host: Replay) -> None:
 def no_runtime_class(host: Replay) -> None:
     host.program(
         "k3s",
-        f"case \"$*\" in *runtimeclass*) echo '{PROGRAM_MISSING}' >&2; exit 1;; "
+        f"case \"$*\" in *runtimeclass*) echo '{NO_RUNTIME_CLASS}' >&2; exit 1;; "
         f"*) cat '{host.folder}/nodes.json';; esac",
     )
 
@@ -342,127 +261,3 @@ def test_the_failure_says_every_way_out(apply: Any, host: Replay) -> None:
         apply("nvidia_check", **host.arguments)
     assert "blacklist nouveau" in caught.value.extra["advice"]
     assert "install_driver" in caught.value.extra["advice"]
-
-
-class TestXids:
-    def test_those_of_programs_are_told_and_no_failure(self, apply: Any, host: Replay) -> None:
-        host.h100()
-        xid("xid_31")(host)
-        row = table(apply, host)["Xid errors"]
-        assert row["ok"] and row["found"] == "31, of programs"
-
-    def test_the_gravest_says_what_to_do(self, apply: Any, host: Replay) -> None:
-        host.h100()
-        mild = SAID["xid_31"].replace(": 31,", ": 63,")
-        host.says("journalctl", mild + SAID["xid_31"] + SAID["xid_79"])
-        row = table(apply, host)["Xid errors"]
-        assert row["severity"] == "error" and "riser" in row["fix"]
-        assert row["found"].startswith("79 of 0000:01:00 (it has fallen off the bus); 63 of ")
-
-    def test_a_strange_one_is_a_warning(self, apply: Any, host: Replay) -> None:
-        host.h100()
-        host.says("journalctl", SAID["xid_31"].replace(": 31,", ": 999,"))
-        row = table(apply, host)["Xid errors"]
-        assert not row["ok"] and row["severity"] == "warn" and "docs.nvidia.com" in row["fix"]
-
-    def test_without_a_journal_dmesg_is_asked(self, apply: Any, host: Replay) -> None:
-        host.h100()
-        host.program("journalctl", "echo 'No journal files were found.' >&2; exit 1")
-        host.says("dmesg", "[   12.3] " + SAID["xid_79"])
-        assert not table(apply, host)["Xid errors"]["ok"]
-        host.program("dmesg", "exit 1")
-        assert "Xid errors" in skipped(table(apply, host))
-
-
-class TestMig:
-    @pytest.fixture
-    def sliced(self, host: Replay) -> Replay:
-        host.single("a100-mig", "01", "535.54.03")
-        host.smi(listing=(recorded_list()))
-        return host
-
-    @pytest.mark.parametrize(
-        ("wanted", "well"),
-        [(["1g.10gb"] * 4, True), (["1g.10gb"] * 7, False), (["3g.40gb"], False), ([], False)],
-    )
-    def test_slices_are_compared(
-        self, apply: Any, sliced: Replay, wanted: list[str], well: bool
-    ) -> None:
-        row = table(apply, sliced, mig=wanted)["MIG"]
-        assert (row["ok"], row["found"]) == (well, "gpu 0: 4 x 1g.10gb")
-        assert well or "allow_reconfigure" in row["fix"]
-
-    def test_a_gpu_that_can_be_cut_but_is_not(self, apply: Any, host: Replay) -> None:
-        host.h100()
-        assert not table(apply, host, mig=["1g.10gb"])["MIG"]["ok"]
-        assert table(apply, host, mig=[])["MIG"]["ok"]
-
-    def test_the_device_plugin_offers_slices(self, apply: Any, sliced: Replay) -> None:
-        sliced.k3s(gpus={"nvidia.com/mig-1g.10gb": "4", "nvidia.com/gpu": "0"})
-        assert table(apply, sliced, scope="all")["allocatable"]["ok"]
-
-
-def recorded_list() -> str:
-    from nvidia_replay import RECORDED
-
-    return (RECORDED / "a100-mig-list.txt").read_text()
-
-
-class TestContainers:
-    def test_containerd_2_writes_it_otherwise(self, apply: Any, host: Replay) -> None:
-        host.h100()
-        host.k3s(containerd=SAID["containerd_2"])
-        assert table(apply, host, scope="all")["k3s runtime"]["ok"]
-
-    def test_an_api_that_does_not_answer_is_not_judged(self, apply: Any, host: Replay) -> None:
-        host.h100()
-        host.program("k3s", "echo 'The connection to the server was refused' >&2; exit 1")
-        rows = table(apply, host, scope="all")
-        assert {"RuntimeClass", "allocatable"} <= skipped(rows)
-        assert "refused" in rows["allocatable"]["found"]
-
-    def test_a_node_that_is_not_registered_yet(self, apply: Any, host: Replay) -> None:
-        host.h100()
-        (host.folder / "nodes.json").write_text('{"items": []}')
-        assert "no node" in table(apply, host, scope="all")["allocatable"]["found"]
-
-    def test_the_toolkit_may_be_ignored(self, apply: Any, host: Replay) -> None:
-        host.h100()
-        no_runtime(host)
-        assert failed(table(apply, host), "warn") == {"container toolkit"}
-        assert "container toolkit" not in table(apply, host, toolkit="ignore")
-
-
-class TestOllama:
-    NAME = "Ollama on the GPU"
-
-    @pytest.mark.parametrize(
-        ("in_gpu", "ok", "severity"),
-        [(4000, True, "warn"), (0, False, "error"), (3000, False, "warn")],
-    )
-    def test_by_what_is_loaded(
-        self, apply: Any, host: Replay, ollama: Ollama, in_gpu: int, ok: bool, severity: str
-    ) -> None:
-        host.h100()
-        ollama.loads(4000, in_gpu)
-        row = table(apply, host, scope="all", ollama_url=ollama.url)[self.NAME]
-        assert (row["ok"], row["severity"]) == (ok, severity)
-        assert row["found"] == f"llama3.2:latest: {in_gpu // 40}%"
-
-    @pytest.mark.parametrize(
-        ("said", "ok"), [("ollama_cuda", True), ("ollama_cuda_old", True), ("ollama_cpu", False)]
-    )
-    def test_by_its_log(
-        self, apply: Any, host: Replay, ollama: Ollama, said: str, ok: bool
-    ) -> None:
-        host.h100()
-        ollama.models = []
-        host.says("journalctl", SAID[said])
-        row = table(apply, host, scope="all", ollama_url=ollama.url)[self.NAME]
-        assert row["ok"] is ok and row["severity"] == "error"
-
-    def test_not_judged(self, apply: Any, host: Replay, ollama: Ollama) -> None:
-        host.h100()
-        ollama.models = []
-        for url in ("", "http://127.0.0.1:9", ollama.url):
-            assert self.NAME in skipped(table(apply, host, scope="all", ollama_url=url))
