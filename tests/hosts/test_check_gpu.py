@@ -113,35 +113,54 @@ def failed(ran: Ran) -> set[str]:
     return {n for n, r in rows(ran).items() if not r["ok"] and r["severity"] == "error"}
 
 
+@pytest.fixture(scope="module")
+def packages(worker: Host, gpus: Any) -> Host:
+    """Repositories of packages that stand in for Debian's and NVIDIA's, and no others."""
+    folder = worker.path(f"{REPOSITORY}/dists/bookworm")
+    contents = {name: {} for name in (*DRIVER, HEADERS)}
+    contents["nvidia-smi"] = {"/usr/bin/nvidia-smi": gpus.folder / "bin/nvidia-smi"}
+    contents["nvidia-kernel-dkms"] = {f"{PLACE}/installed": None}
+    for file in (gpus.folder / "lib").iterdir():
+        package = "libcuda1" if "cuda" in file.name else "libnvidia-ml1"
+        contents[package][f"/usr/local/nvidia/lib64/{file.name}"] = file
+    for component in ("contrib", "non-free", "non-free-firmware"):
+        mine = contents if component == "non-free" else {}
+        index = folder / component / "binary-amd64/Packages"
+        index.parent.mkdir(parents=True)
+        index.write_text("".join(build(worker, *each) for each in mine.items()))
+    runtime = "nvidia-container-runtime"
+    toolkit = {f"/usr/bin/{runtime}": gpus.folder / "bin" / runtime}
+    index = worker.path(f"{REPOSITORY}/toolkit/amd64/Packages")
+    index.parent.mkdir(parents=True)
+    index.write_text(build(worker, "nvidia-container-toolkit", toolkit, "toolkit/amd64/"))
+    worker.path(f"{REPOSITORY}/key").write_text("a key, stood in for\n")
+    worker.path("/etc/apt/apt.conf.d/99unsigned").write_text(UNSIGNED)
+    worker.path("/etc/apt/sources.list").unlink(missing_ok=True)
+    worker.path("/etc/systemd/system/repository.service").write_text(SERVER)
+    sh(worker, "systemctl enable --now repository")
+    return worker
+
+
+@pytest.fixture(scope="module")
+def healthy(worker: Host, gpus: Any) -> Any:
+    """All of the rest that a healthy host has."""
+    worker.path(f"{PLACE}/installed").touch()
+    config = "/var/lib/rancher/k3s/agent/etc/containerd"
+    sh(
+        worker,
+        f"""
+        mkdir -p {config} /usr/local/nvidia/lib64
+        cp {PLACE}/config.toml {config}
+        ln -sf {PLACE}/bin/* /usr/local/bin
+        cp -P {PLACE}/lib/* /usr/local/nvidia/lib64
+        systemctl restart gpu-stand-in
+        """,
+    )
+    return gpus
+
+
 class TestTheRole:
     """In order, on one host: nothing is touched unasked, then driver and toolkit are installed."""
-
-    @pytest.fixture(scope="class")
-    def packages(self, worker: Host, gpus: Any) -> Host:
-        """Repositories of packages that stand in for Debian's and NVIDIA's, and no others."""
-        folder = worker.path(f"{REPOSITORY}/dists/bookworm")
-        contents = {name: {} for name in (*DRIVER, HEADERS)}
-        contents["nvidia-smi"] = {"/usr/bin/nvidia-smi": gpus.folder / "bin/nvidia-smi"}
-        contents["nvidia-kernel-dkms"] = {f"{PLACE}/installed": None}
-        for file in (gpus.folder / "lib").iterdir():
-            package = "libcuda1" if "cuda" in file.name else "libnvidia-ml1"
-            contents[package][f"/usr/local/nvidia/lib64/{file.name}"] = file
-        for component in ("contrib", "non-free", "non-free-firmware"):
-            mine = contents if component == "non-free" else {}
-            index = folder / component / "binary-amd64/Packages"
-            index.parent.mkdir(parents=True)
-            index.write_text("".join(build(worker, *each) for each in mine.items()))
-        runtime = "nvidia-container-runtime"
-        toolkit = {f"/usr/bin/{runtime}": gpus.folder / "bin" / runtime}
-        index = worker.path(f"{REPOSITORY}/toolkit/amd64/Packages")
-        index.parent.mkdir(parents=True)
-        index.write_text(build(worker, "nvidia-container-toolkit", toolkit, "toolkit/amd64/"))
-        worker.path(f"{REPOSITORY}/key").write_text("a key, stood in for\n")
-        worker.path("/etc/apt/apt.conf.d/99unsigned").write_text(UNSIGNED)
-        worker.path("/etc/apt/sources.list").unlink(missing_ok=True)
-        worker.path("/etc/systemd/system/repository.service").write_text(SERVER)
-        sh(worker, "systemctl enable --now repository")
-        return worker
 
     def play(self, driver: Driver, **nvidia: Any) -> Ran:
         def edit(data: Any) -> None:
@@ -187,23 +206,6 @@ class TestTheRole:
 
 class TestTheTable:
     """After the role's, and its packages."""
-
-    @pytest.fixture(scope="class")
-    def healthy(self, worker: Host, gpus: Any) -> Any:
-        """All of the rest that a healthy host has."""
-        worker.path(f"{PLACE}/installed").touch()
-        config = "/var/lib/rancher/k3s/agent/etc/containerd"
-        sh(
-            worker,
-            f"""
-            mkdir -p {config} /usr/local/nvidia/lib64
-            cp {PLACE}/config.toml {config}
-            ln -sf {PLACE}/bin/* /usr/local/bin
-            cp -P {PLACE}/lib/* /usr/local/nvidia/lib64
-            systemctl restart gpu-stand-in
-            """,
-        )
-        return gpus
 
     def test_healthy(self, driver: Driver, healthy: Any) -> None:
         ran = check(driver)
