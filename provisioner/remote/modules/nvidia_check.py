@@ -28,6 +28,8 @@ ARGUMENTS = {
     "mig": Argument("list"),
     "toolkit": Argument("str", default="warn", choices=("error", "warn", "ignore")),
     "ollama_url": Argument("str", default=""),
+    "kubectl": Argument("list", default=["k3s", "kubectl"]),
+    "node": Argument("str", default=""),
     "containerd": Argument("str", default=containers.CONTAINERD),
     "deadline": Argument("float", default=20.0),
     "sysfs": Argument("str", default="/sys"),
@@ -85,7 +87,8 @@ def _table(machine: Machine, arguments: dict[str, Any], checks: Checks) -> list[
     if arguments["toolkit"] != "ignore":
         containers.toolkit(machine, checks, arguments["toolkit"])
     if arguments["scope"] == "all":
-        containers.rows(machine, checks, gpus, arguments["containerd"])
+        words = (arguments["kubectl"], arguments["node"], arguments["containerd"])
+        containers.rows(machine, checks, gpus, containers.Cluster(*words))
         ollama.rows(machine, checks, arguments["ollama_url"])
     return gpus
 

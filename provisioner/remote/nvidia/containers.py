@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from provisioner.remote.checks import Checks
 from provisioner.remote.nvidia.machine import Machine, text
@@ -14,6 +14,14 @@ from provisioner.remote.nvidia.smi import Gpu
 RUNTIME = "nvidia-container-runtime"
 CONTAINERD = "/var/lib/rancher/k3s/agent/etc/containerd/config.toml"
 _NAMED = re.compile(r"""\.runtimes\.['"]?nvidia['"]?\]""")
+
+
+class Cluster(NamedTuple):
+    """How to ask Kubernetes, and what its node is called where it is not by the host's name."""
+
+    kubectl: list[str]
+    node: str = ""
+    containerd: str = CONTAINERD
 
 
 def toolkit(machine: Machine, checks: Checks, severity: str) -> None:
@@ -25,23 +33,26 @@ def toolkit(machine: Machine, checks: Checks, severity: str) -> None:
     )
 
 
-def rows(machine: Machine, checks: Checks, gpus: list[Gpu], containerd: str) -> None:
-    """Note what k3s makes of it."""
-    config = text(Path(containerd))
-    if not config:
-        for name in ("k3s runtime", "RuntimeClass", "allocatable"):
-            checks.skip(name, "no k3s has run here yet")
-        return
-    named = _NAMED.search(config) is not None
-    fix = "restart k3s, which looks for the runtime when it starts: systemctl restart k3s"
-    found = f"containerd {'has' if named else 'has no'} runtime nvidia"
-    checks.add("k3s runtime", named, found, "containerd has runtime nvidia", fix)
-    _runtime_class(machine, checks)
-    _allocatable(machine, checks, gpus)
+def rows(machine: Machine, checks: Checks, gpus: list[Gpu], cluster: Cluster) -> None:
+    """Note what Kubernetes makes of it."""
+    config = text(Path(cluster.containerd))
+    if config:
+        named = _NAMED.search(config) is not None
+        fix = "restart k3s, which looks for the runtime when it starts: systemctl restart k3s"
+        found = f"containerd {'has' if named else 'has no'} runtime nvidia"
+        checks.add("k3s runtime", named, found, "containerd has runtime nvidia", fix)
+    else:
+        checks.skip("k3s runtime", "no k3s has run here yet")
+    if machine.which(cluster.kubectl[0]):
+        _runtime_class(machine, checks, cluster)
+        _allocatable(machine, checks, gpus, cluster)
+    else:
+        for name in ("RuntimeClass", "allocatable"):
+            checks.skip(name, f"no {cluster.kubectl[0]} here yet")
 
 
-def _runtime_class(machine: Machine, checks: Checks) -> None:
-    outcome = machine.ask("k3s", "kubectl", "get", "runtimeclass", "nvidia", "-o", "name")
+def _runtime_class(machine: Machine, checks: Checks, cluster: Cluster) -> None:
+    outcome = machine.ask(*cluster.kubectl, "get", "runtimeclass", "nvidia", "-o", "name")
     missing = "NotFound" in outcome.stderr
     if outcome.rc != 0 and not missing:
         checks.skip("RuntimeClass", _why(outcome.said))
@@ -50,13 +61,14 @@ def _runtime_class(machine: Machine, checks: Checks) -> None:
     checks.add("RuntimeClass", not missing, "none" if missing else "nvidia", "nvidia", fix)
 
 
-def _allocatable(machine: Machine, checks: Checks, gpus: list[Gpu]) -> None:
-    outcome = machine.ask("k3s", "kubectl", "get", "nodes", "-o", "json")
+def _allocatable(machine: Machine, checks: Checks, gpus: list[Gpu], cluster: Cluster) -> None:
+    outcome = machine.ask(*cluster.kubectl, "get", "nodes", "-o", "json")
     nodes = _items(outcome.stdout) if outcome.rc == 0 else None
     if nodes is None:
         checks.skip("allocatable", _why(outcome.said))
         return
-    own = _own(nodes, text(machine.procfs / "sys/kernel/hostname"))
+    names = (cluster.node.lower(), text(machine.procfs / "sys/kernel/hostname").lower())
+    own = _own(nodes, names)
     if own is None:
         checks.skip("allocatable", "this host is no node of its cluster yet")
         return
@@ -80,9 +92,9 @@ def _items(output: str) -> list[dict[str, Any]] | None:
         return None
 
 
-def _own(nodes: list[dict[str, Any]], hostname: str) -> dict[str, Any] | None:
-    """The node that this host is: the one of its name, or the only one."""
-    named = [n for n in nodes if n.get("metadata", {}).get("name") == hostname.lower()]
+def _own(nodes: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, Any] | None:
+    """The node that this host is: the one with one of its names, or the only one."""
+    named = [n for n in nodes if n.get("metadata", {}).get("name") in names]
     return next(iter(named or (nodes if len(nodes) == 1 else [])), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -78,6 +79,17 @@ class TestContainers:
         rows = table(apply, host, scope="all")
         assert {"RuntimeClass", "allocatable"} <= skipped(rows)
         assert "refused" in rows["allocatable"]["found"]
+
+    def test_of_several_nodes_its_own_counts(self, apply: Any, host: Replay) -> None:
+        host.h100()
+        nodes = json.loads((host.folder / "nodes.json").read_text())["items"]
+        other = {"metadata": {"name": "other"}, "status": {"allocatable": {}}}
+        (host.folder / "nodes.json").write_text(json.dumps({"items": [other, *nodes]}))
+        assert table(apply, host, scope="all")["allocatable"]["ok"]
+        own = {**nodes[0], "metadata": {"name": "w1"}}
+        (host.folder / "nodes.json").write_text(json.dumps({"items": [other, own]}))
+        assert "no node" in table(apply, host, scope="all")["allocatable"]["found"]
+        assert table(apply, host, scope="all", node="W1")["allocatable"]["ok"]
 
     def test_a_node_that_is_not_registered_yet(self, apply: Any, host: Replay) -> None:
         host.h100()
