@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from driver import Driver, Ran, tail
 
 from provisioner.lab import Host
 
+REPLAYS = Path(__file__).parents[1] / "unit/remote/nvidia_replay.py"
 PLACE = "/opt/gpu-stand-in"
 REPOSITORY = "/srv/repository"
 PORT = 8199
@@ -62,8 +64,7 @@ SITE = """\
 
 
 def replays() -> ModuleType:
-    path = Path(__file__).parents[1] / "unit/remote/nvidia_replay.py"
-    spec = importlib.util.spec_from_file_location("nvidia_replay", path)
+    spec = importlib.util.spec_from_file_location("nvidia_replay", REPLAYS)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -202,6 +203,21 @@ class TestTheRole:
         assert sh(packages, "command -v nvidia-container-runtime")
         again = self.play(driver, install_driver=True, reboot=True, toolkit=True)
         assert (again.code, again.changed()) == (0, {"w2": 0}), tail(again)
+
+    def test_mig_slices_are_cut_when_that_is_allowed(self, driver: Driver, packages: Host) -> None:
+        folder = packages.path("/opt/mig-stand-in")
+        folder.mkdir()
+        shutil.copy(REPLAYS.with_name("nvidia_smi_stand_in.py"), folder)
+        shutil.copy(REPLAYS.with_name("recorded") / "a100-mig.xml", folder)
+        known = {"mig": False, "slices": [], "processes": "", "stuck": False, "calls": []}
+        (folder / "state.json").write_text(json.dumps(known))
+        program = "/opt/mig-stand-in/nvidia_smi_stand_in.py"
+        sh(packages, f"chmod 755 {program}; ln -s {program} /usr/local/bin/nvidia-smi")
+        slices = ["3g.40gb", "3g.40gb"]
+        for changes in (1, 0):
+            ran = self.play(driver, mig=slices, allow_reconfigure=True)
+            assert (ran.code, ran.changed()) == (0, {"w2": changes}), tail(ran)
+        assert json.loads((folder / "state.json").read_text())["slices"] == slices
 
 
 class TestTheTable:
