@@ -63,6 +63,23 @@ class Artifacts(Section):
 
 class Nvidia(Section):
     driver_min = Key(f.WORD, "525.60.13", "oldest driver that will do")
+    install_driver = Key(f.BOOLEAN, False, "install the driver; it is never touched otherwise")
+    driver_branch = Key(f.whole(390, 9999), None, "its branch, such as 570; Debian has just one")
+    reboot = Key(f.BOOLEAN, False, "reboot the host where driver or MIG take that")
+    toolkit = Key(f.BOOLEAN, False, "install NVIDIA's container toolkit")
+    toolkit_repo = Key(
+        f.URL,
+        "https://nvidia.github.io/libnvidia-container/stable/deb",
+        "apt repository of the toolkit, or a mirror of it",
+    )
+    toolkit_key = Key(
+        f.URL, "https://nvidia.github.io/libnvidia-container/gpgkey", "the key that signs it"
+    )
+    mig = Key(ListOf(f.WORD), None, "MIG slices of each GPU; []: MIG off; null: as they are")
+    allow_reconfigure = Key(f.BOOLEAN, False, "cut them anew where they are others")
+    device_plugin = Key(
+        f.WORD, "nvcr.io/nvidia/k8s-device-plugin:v0.17.4", "image that offers GPUs to Kubernetes"
+    )
 
 
 class Agent(Section):
@@ -117,7 +134,7 @@ class Settings(Login):
     ollama = Key(Ollama, {}, "inference server")
     k3s = Key(K3s, {}, "the Kubernetes that the gateway drives")
     artifacts = Key(Artifacts, {}, "where Ollama's and k3s's files come from")
-    nvidia = Key(Nvidia, {}, "what the driver must be")
+    nvidia = Key(Nvidia, {}, "driver, container toolkit, MIG")
     agent = Key(Agent, {}, "registration, keepalive, control API")
     tunnel = Key(Tunnel, {}, "SSH tunnel between worker and gateway host")
     network = Key(Network, {}, "what the network must be able to do")

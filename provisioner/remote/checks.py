@@ -9,6 +9,8 @@ from provisioner.remote.module import ModuleFailed, Result
 
 ERROR = "error"
 WARN = "warn"
+SKIP = "skip"
+"""Of a check that could not be made; it is no failure."""
 
 
 @dataclass
@@ -30,6 +32,11 @@ class Checks:
         entry = {"name": name, "ok": ok, "severity": severity, "found": found, "wanted": wanted}
         self.found.append({**entry, "fix": "" if ok else fix})
         return ok
+
+    def skip(self, name: str, why: str) -> None:
+        """Note that there is nothing to judge yet."""
+        entry = {"name": name, "ok": True, "severity": SKIP, "found": why, "wanted": "", "fix": ""}
+        self.found.append(entry)
 
     def failed(self, severity: str) -> list[dict[str, Any]]:
         """What failed with this severity."""

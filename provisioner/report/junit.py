@@ -1,12 +1,13 @@
-"""JUnit XML for CI systems: a suite a host, a case a task."""
+"""JUnit XML for CI systems: a suite a host, a case a task or a check."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from provisioner.engine.events import Event, HostUnreachable, RunFinished, RunStarted, TaskFinished
@@ -68,6 +69,10 @@ class Junit:
         elif isinstance(event, RunFinished):
             self._finish(event)
 
+    def check(self, host: str, row: Mapping[str, Any]) -> None:
+        """Add a row of a table of checks: `name, ok, severity, found, wanted, fix`."""
+        self._suite(host).cases.append(_checked(row))
+
     def close(self) -> None:
         """The file was written when the run finished."""
 
@@ -81,7 +86,11 @@ class Junit:
                 suite.cases.append(_error("be as described", end.reason, end.advice))
         for name in event.unfinished:
             self._suite(name).cases.append(_error("be finished", "interrupted", ""))
-        root = ElementTree.Element("testsuites", name="b9prov", time=f"{event.seconds:.3f}")
+        self.write(event.seconds)
+
+    def write(self, seconds: float) -> None:
+        """Write what was gathered in so many seconds."""
+        root = ElementTree.Element("testsuites", name="b9prov", time=f"{seconds:.3f}")
         _count(root, list(self._suites.values()))
         for suite in self._suites.values():
             root.append(self._element(suite))
@@ -135,6 +144,20 @@ def _case(event: TaskFinished) -> _Case:
         case.details = _details(event)
         if event.status == "failed":
             case.problem, case.why = "failure", reason(event)
+    return case
+
+
+def _checked(row: Mapping[str, Any]) -> _Case:
+    case = _Case(one_line(row["name"]), "", "", 0.0)
+    difference = f"found {one_line(row['found'])}, wanted {one_line(row['wanted'])}"
+    if row["severity"] == "skip":
+        case.problem, case.why = "skipped", one_line(row["found"])
+    elif row["ok"]:
+        case.details = f"found {one_line(row['found'])}"
+    elif row["severity"] == "error":
+        case.problem, case.why, case.details = "failure", difference, clean(row["fix"])
+    else:
+        case.details = f"warning: {difference}\n{clean(row['fix'])}"
     return case
 
 

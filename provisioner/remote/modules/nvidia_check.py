@@ -1,242 +1,105 @@
-"""Whether this host's NVIDIA GPUs can be used: hardware, driver, nvidia-smi, toolkit; in one pass.
+"""Whether this host's NVIDIA GPUs can be used: a truth table, gathered in one pass.
 
-`required` is true, false (GPUs don't matter) or auto (they matter if there are any). Nothing is
-installed: each finding says what to do. `gpus` lists what nvidia-smi sees.
+`required` is true, false (GPUs don't matter) or auto (they matter if there are any). `scope` is
+`hardware`, from the PCI bus to the container toolkit, or `all`, with what k3s and Ollama make of
+them. Nothing is installed or changed: each row that failed names one way out. What can't be judged
+is a row of severity `skip` and no failure. `gpus` lists what nvidia-smi sees, `present` and
+`switches` say how many GPUs and NVSwitches are on the PCI bus.
 """
 
 from __future__ import annotations
 
-import csv
-import os
-import re
-import shutil
 from pathlib import Path
 from typing import Any
 
-from provisioner.remote import process
 from provisioner.remote.arguments import Argument
-from provisioner.remote.checks import ERROR, WARN, Checks, version
+from provisioner.remote.checks import ERROR, WARN, Checks
 from provisioner.remote.module import Context, Result
+from provisioner.remote.nvidia import condition, containers, driver, mig, ollama, xid
+from provisioner.remote.nvidia.machine import GPU, NVSWITCH, Machine
+from provisioner.remote.nvidia.smi import Gpu
 
 ARGUMENTS = {
     "required": Argument("str", default="auto", choices=("true", "false", "auto")),
+    "scope": Argument("str", default="hardware", choices=("hardware", "all")),
     "min_driver": Argument("str"),
     "min_memory_mib": Argument("int"),
     "min_gpus": Argument("int"),
+    "mig": Argument("list"),
     "toolkit": Argument("str", default="warn", choices=("error", "warn", "ignore")),
+    "ollama_url": Argument("str", default=""),
+    "kubectl": Argument("list", default=["k3s", "kubectl"]),
+    "node": Argument("str", default=""),
+    "containerd": Argument("str", default=containers.CONTAINERD),
     "deadline": Argument("float", default=20.0),
     "sysfs": Argument("str", default="/sys"),
     "procfs": Argument("str", default="/proc"),
-    "search_path": Argument("str"),
+    "search_path": Argument("str", default=""),
+    "libraries": Argument("str", default=""),
 }
-
-VENDOR = "0x10de"
-DISPLAY = "0x03"
-BRIDGE = "0x0680"
-"""The PCI class of an NVSwitch."""
-
-FIELDS = {
-    "index": "index",
-    "uuid": "uuid",
-    "name": "name",
-    "pci": "pci.bus_id",
-    "memory_mib": "memory.total",
-    "driver": "driver_version",
-    "mig": "mig.mode.current",
-    "ecc": "ecc.mode.current",
-    "ecc_errors": "ecc.errors.uncorrected.volatile.total",
-    "persistence": "persistence_mode",
-    "temperature": "temperature.gpu",
-}
-NUMBERS = ("index", "memory_mib", "ecc_errors", "temperature")
-TOOLKIT = ("nvidia-container-runtime", "nvidia-ctk", "nvidia-container-cli")
-USUAL = "/usr/local/nvidia/toolkit:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 def run(arguments: dict[str, Any], context: Context) -> Result:
-    """Look at everything, from the PCI bus up to the container toolkit."""
+    """Look at everything."""
+    machine = Machine(
+        Path(arguments["sysfs"]),
+        Path(arguments["procfs"]),
+        arguments["search_path"],
+        arguments["libraries"],
+        arguments["deadline"],
+    )
     checks = Checks()
-    host = _Host(arguments)
-    present = host.pci(DISPLAY)
-    required = arguments["required"]
+    gpus = _table(machine, arguments, checks)
+    if arguments["required"] == "false":
+        # on a host that needs no GPU a broken one is worth a word, no more
+        for row in checks.found:
+            row["severity"] = WARN if row["severity"] == ERROR else row["severity"]
+    facts = [gpu.facts() for gpu in gpus]
+    return checks.finish(
+        "NVIDIA",
+        gpu=bool(facts),
+        gpus=facts,
+        present=len(machine.pci(GPU)),
+        switches=len(machine.pci(NVSWITCH)),
+        driver_version=machine.driver(),
+    )
+
+
+def _table(machine: Machine, arguments: dict[str, Any], checks: Checks) -> list[Gpu]:
+    present = machine.pci(GPU)
+    wanted = "at least one" if arguments["required"] == "true" else "any number"
+    places = f" ({', '.join(present)})" if len(present) <= 2 else ""
+    found = f"{len(present)}{places}" if present else "none"
+    fix = "attach a GPU, or set gpu: false in the inventory for this host"
+    well = bool(present) or arguments["required"] != "true"
+    checks.add("GPUs on the PCI bus", well, found, wanted, fix)
     if not present:
-        checks.add(
-            "gpu",
-            required != "true",
-            "no NVIDIA GPU on the PCI bus",
-            "at least one" if required == "true" else "none is fine",
-            "attach a GPU, or say in the inventory that this host has none",
-        )
-        return checks.finish("NVIDIA", gpu=False, gpus=[])
-    # on a host that needs no GPU a broken one is worth a word, no more
-    severity = WARN if required == "false" else ERROR
-    names = ", ".join(present)
-    checks.add("gpu", True, f"{len(present)} on the PCI bus ({names})", "any")
-    loaded = _driver(host, arguments, checks, severity)
-    gpus = _smi(host, arguments, checks, severity, len(present)) if loaded else []
-    _condition(gpus, checks)
-    _fabric(host, checks, severity)
-    _toolkit(host, arguments, checks)
-    extra = {"gpu": bool(gpus), "gpus": gpus, "driver_version": host.driver() or ""}
-    return checks.finish("NVIDIA", **extra)
-
-
-class _Host:
-    """Where to look; tests have it look elsewhere."""
-
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        self.sysfs = Path(arguments["sysfs"])
-        self.procfs = Path(arguments["procfs"])
-        self.path = arguments["search_path"] or f"{os.environ.get('PATH', '')}:{USUAL}"
-
-    def pci(self, kind: str) -> list[str]:
-        """The PCI addresses of NVIDIA's devices of a class."""
-        devices = self.sysfs / "bus/pci/devices"
-        found = sorted(devices.iterdir()) if devices.is_dir() else []
-        return [
-            d.name
-            for d in found
-            if _read(d / "vendor") == VENDOR and _read(d / "class").startswith(kind)
-        ]
-
-    def driver(self) -> str | None:
-        """The version of the driver that is loaded."""
-        text = _read(self.procfs / "driver/nvidia/version")
-        match = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d+(?:\.\d+)+)", text)
-        return match[1] if match else None
-
-    def has_module(self, name: str) -> bool:
-        return (self.sysfs / "module" / name).is_dir()
-
-    def runs(self, name: str) -> bool:
-        """Whether a program of this name runs (the kernel keeps 15 characters)."""
-        return any(_read(path) == name[:15] for path in self.procfs.glob("[0-9]*/comm"))
-
-    def which(self, name: str) -> str | None:
-        return shutil.which(name, path=self.path)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _driver(host: _Host, arguments: dict[str, Any], checks: Checks, severity: str) -> bool:
-    nouveau = host.has_module("nouveau")
-    checks.add(
-        "nouveau",
-        not nouveau,
-        "the nouveau module is loaded" if nouveau else "not loaded",
-        "not loaded",
-        "blacklist nouveau in /etc/modprobe.d, run update-initramfs -u and reboot",
-        severity,
-    )
-    loaded = host.driver()
-    wanted = f"{arguments['min_driver']} or newer" if arguments["min_driver"] else "any version"
-    checks.add(
-        "driver loaded",
-        loaded is not None,
-        loaded or "none",
-        wanted,
-        "install the driver (Ubuntu: ubuntu-drivers install --gpgpu) and reboot; "
-        "if it is installed, see why modprobe nvidia fails: dmesg | grep -i nvrm",
-        severity,
-    )
-    if loaded and arguments["min_driver"]:
-        enough = version(loaded) >= version(arguments["min_driver"])
-        fix = "install a newer driver and reboot"
-        checks.add("driver version", enough, loaded, wanted, fix, severity)
-    return loaded is not None
-
-
-def _smi(
-    host: _Host, arguments: dict[str, Any], checks: Checks, severity: str, count: int
-) -> list[dict[str, Any]]:
-    program = host.which("nvidia-smi")
-    fix = "install the driver's utilities (nvidia-utils of the driver's version)"
-    found = program or "not there"
-    if not checks.add("nvidia-smi", program is not None, found, "a program", fix, severity):
         return []
-    argv = [
-        str(program),
-        f"--query-gpu={','.join(FIELDS.values())}",
-        "--format=csv,noheader,nounits",
-    ]
-    outcome = process.run(argv, timeout=arguments["deadline"])
-    if outcome.rc != 0 or outcome.timed_out:
-        said = outcome.said or f"exit status {outcome.rc}"
-        if outcome.timed_out:
-            said = f"no answer in {arguments['deadline']:.0f} s"
-        checks.add("nvidia-smi answers", False, said, "an answer", _advice(outcome), severity)
-        return []
-    gpus = [_gpu(row) for row in csv.reader(outcome.stdout.splitlines(), skipinitialspace=True)]
-    checks.add("nvidia-smi answers", True, f"in {outcome.seconds:.1f} s", "an answer")
-    fix = "a GPU may have fallen off the bus: dmesg | grep -i xid; a reboot may bring it back"
-    checks.add("gpus usable", len(gpus) == count, len(gpus), count, fix, severity)
-    if arguments["min_gpus"]:
-        enough = len(gpus) >= arguments["min_gpus"]
-        fix = "use a host with more GPUs"
-        checks.add("gpu count", enough, len(gpus), arguments["min_gpus"], fix, severity)
-    for gpu in gpus if arguments["min_memory_mib"] else []:
-        memory, least = gpu["memory_mib"] or 0, arguments["min_memory_mib"]
-        name = f"gpu {gpu['index']} memory"
-        fix = "use a larger GPU"
-        checks.add(name, memory >= least, f"{memory} MiB", f"{least} MiB", fix, severity)
+    told = driver.rows(machine, checks, len(present), arguments["min_driver"])
+    gpus = told.smi.gpus if told else []
+    if told:
+        driver.fabric(machine, checks, told)
+    xid.rows(machine, checks)
+    if gpus:
+        _enough(gpus, arguments, checks)
+        condition.rows(gpus, checks)
+        mig.rows(machine, gpus, checks, arguments["mig"])
+    if arguments["toolkit"] != "ignore":
+        containers.toolkit(machine, checks, arguments["toolkit"])
+    if arguments["scope"] == "all":
+        words = (arguments["kubectl"], arguments["node"], arguments["containerd"])
+        containers.rows(machine, checks, gpus, containers.Cluster(*words))
+        ollama.rows(machine, checks, arguments["ollama_url"])
     return gpus
 
 
-def _advice(outcome: process.Outcome) -> str:
-    if outcome.timed_out:
-        return "the driver hangs: see dmesg | grep -i -e nvrm -e xid, then reboot"
-    if "version mismatch" in outcome.stdout + outcome.stderr:
-        return "the driver was updated but the old one is still loaded: reboot"
-    if "No devices were found" in outcome.stdout + outcome.stderr:
-        return "the driver can't start the GPU: dmesg | grep -i nvrm"
-    return "run nvidia-smi on the host and see dmesg | grep -i nvrm"
-
-
-def _gpu(row: list[str]) -> dict[str, Any]:
-    gpu: dict[str, Any] = {}
-    for index, name in enumerate(FIELDS):
-        value = row[index].strip() if index < len(row) else ""
-        known = bool(value) and not value.startswith("[") and value != "N/A"
-        if name in NUMBERS:
-            gpu[name] = int(value) if known and value.isdigit() else None
-        else:
-            gpu[name] = value if known else None
-    return gpu
-
-
-def _condition(gpus: list[dict[str, Any]], checks: Checks) -> None:
-    for gpu in gpus:
-        label = f"gpu {gpu['index']}"
-        if gpu["ecc_errors"] is not None:
-            fix = "reset the GPU or reboot; if they come again, the GPU is faulty"
-            errors = gpu["ecc_errors"]
-            checks.add(f"{label} ECC", not errors, f"{errors} uncorrected errors", "0", fix, WARN)
-        if gpu["mig"] is not None:
-            fix = "it is shared in slices; nvidia-smi -mig 0 makes it one again"
-            checks.add(f"{label} MIG", gpu["mig"] != "Enabled", gpu["mig"], "Disabled", fix, WARN)
-
-
-def _fabric(host: _Host, checks: Checks, severity: str) -> None:
-    switches = host.pci(BRIDGE)
-    if not switches:
-        return
-    runs = host.runs("nv-fabricmanager")
-    found = f"{len(switches)} NVSwitches, the fabric manager {'runs' if runs else 'does not run'}"
-    fix = "install nvidia-fabricmanager of the driver's version, enable and start it"
-    checks.add("fabric manager", runs, found, "running", fix, severity)
-
-
-def _toolkit(host: _Host, arguments: dict[str, Any], checks: Checks) -> None:
-    if arguments["toolkit"] == "ignore":
-        return
-    found = next(filter(None, map(host.which, TOOLKIT)), None)
-    fix = "install nvidia-container-toolkit, else containers get no GPU"
-    severity = arguments["toolkit"] if arguments["required"] != "false" else WARN
-    checks.add(
-        "container toolkit", found is not None, found or "not there", "installed", fix, severity
-    )
+def _enough(gpus: list[Gpu], arguments: dict[str, Any], checks: Checks) -> None:
+    least = arguments["min_gpus"]
+    if least:
+        checks.add("GPU count", len(gpus) >= least, len(gpus), least, "use a host with more GPUs")
+    memory = arguments["min_memory_mib"]
+    if memory:
+        sizes = [int(gpu.number("fb_memory_usage/total") or 0) for gpu in gpus]
+        found = ", ".join(f"{size} MiB" for size in sorted(set(sizes)))
+        well = min(sizes) >= memory
+        checks.add("GPU memory", well, found, f"{memory} MiB each", "use larger GPUs")

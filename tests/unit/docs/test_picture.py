@@ -37,6 +37,7 @@ def test_a_command_is_run_on_a_terminal(make_picture: ModuleType) -> None:
     [
         ("demo", ("stand-in", "2 of 2 ready")),
         ("agent", ("Beta9 agent", "READY", "Worker pods", "stand-in", "gemma3", "Quit")),
+        ("gpu", ("NVIDIA H100", "fabric manager", "it has fallen", "warning", "failed")),
         ("dashboard", ("3 workers", "ready", "Worker pods", "stand-in", "Log")),
     ],
 )

@@ -56,7 +56,7 @@ GOOD: dict[str, Any] = {
             "env": {"OLLAMA_DEBUG": "1"},
         },
         "artifacts": {"dir": "/srv/files", "mirror": "http://192.0.2.8/files"},
-        "nvidia": {"driver_min": "525.60.13"},
+        "nvidia": {"driver_min": "525.60.13", "mig": ["1g.10gb"]},
     },
     "hosts": {"w1": {"address": "192.0.2.7", "jump": "one@192.0.2.2", "private_ip": "10.0.0.7"}},
 }
@@ -71,7 +71,9 @@ PLACES = (
     ("defaults", "ollama", "gpus", 0),
     ("defaults", "ollama", "env", "OLLAMA_DEBUG"),
     *(("defaults", "artifacts", key) for key in ("dir", "mirror")),
-    ("defaults", "nvidia", "driver_min"),
+    *(("defaults", "nvidia", k) for k in ("driver_min", "toolkit_repo", "toolkit_key")),
+    ("defaults", "nvidia", "device_plugin"),
+    ("defaults", "nvidia", "mig", 0),
     *(("hosts", "w1", key) for key in ("address", "jump", "private_ip", "machine_id")),
 )
 ATTACKS = (

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+from nvidia_replay import Ollama, Replay
 
 from provisioner.remote.arguments import normalise
 from provisioner.remote.module import Context
@@ -41,3 +44,32 @@ def snapshot() -> Callable[[Path], dict[str, Any]]:
         return found
 
     return take
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not shutil.which("gcc"):
+        pytest.skip("gcc, which builds the stand-ins for NVIDIA's libraries, is not here")
+    return tmp_path_factory.mktemp("libraries")
+
+
+@pytest.fixture
+def host(tmp_path: Path, built: Path) -> Replay:
+    return Replay(tmp_path, built)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Ollama]:
+    ollama = Ollama()
+    thread = Thread(target=ollama.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield ollama
+    ollama.server.shutdown()
+    thread.join()
+    ollama.server.server_close()
+
+
+@pytest.fixture
+def ollama(server: Ollama) -> Ollama:
+    server.loads(4000, 4000)
+    return server

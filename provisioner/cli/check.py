@@ -1,0 +1,85 @@
+"""`b9prov check`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from provisioner.cli.failures import FAILED, INTERRUPTED, say
+from provisioner.cli.options import (
+    PATH,
+    Request,
+    connection_options,
+    output_kind,
+    output_option,
+    source_options,
+    variable_options,
+)
+from provisioner.cli.session import Session, open_session, quiet
+from provisioner.engine.host import HostState
+from provisioner.paths import shipped_playbook
+from provisioner.report.checks import render_checks
+from provisioner.report.junit import Junit
+
+FACT = "b9_gpu"  # the variable in which the playbook leaves the rows
+Row = dict[str, Any]
+
+
+@click.group()
+def check() -> None:
+    """Look at the hosts, more closely than `up` does; nothing is changed."""
+
+
+@check.command(short_help="GPUs, driver, toolkit, and what k3s and Ollama make of them.")
+@click.argument("inventory", type=PATH, required=False)
+@source_options
+@variable_options
+@connection_options
+@output_option()
+@click.option("--junit", type=PATH, metavar="FILE", help="Also write a JUnit report.")
+def gpu(inventory: Path | None, junit: Path | None, output: str | None, **options: Any) -> int:
+    """Show the truth table of each host's GPUs: what was found, what is wanted, what to do.
+
+    INVENTORY is ./inventory.yaml when it is not given. The exit code is 1 when a row failed;
+    warnings, and what can't be judged, are no failures.
+    """
+    request = Request(inventory=inventory, output=output, **options)
+    report = Junit(junit) if junit else None
+    session = open_session(request, shipped_playbook("check_gpu", request.playbooks), {})
+    started = time.monotonic()
+    rows = ask_checks(session)
+    if rows is None:
+        say("interrupted: nothing was changed")
+        return INTERRUPTED
+    render_checks(rows, output_kind(output), sys.stdout)
+    if report:
+        for row in rows:
+            report.check(row["host"], row)
+        report.write(time.monotonic() - started)
+    return FAILED if any(_is_failure(row) for row in rows) else 0
+
+
+def ask_checks(session: Session) -> list[Row] | None:
+    """The rows of all hosts of the session; None when the user interrupted it."""
+    run = session.run(quiet)
+    if run.execute().interrupted:
+        return None
+    hosts = session.inventory.select(session.options.limit)
+    return [row for host in hosts for row in _rows(run.hosts[host.name])]
+
+
+def _rows(host: HostState) -> list[Row]:
+    found = host.left(FACT)
+    if host.summary.well and isinstance(found, list):
+        return [{"host": host.name, **row} for row in found]
+    why = host.summary.reason or f"the playbook left no {FACT} of this host"
+    row = {"name": "the host answers", "ok": False, "severity": "error", "found": why}
+    return [{"host": host.name, **row, "wanted": "an answer", "fix": host.summary.advice}]
+
+
+def _is_failure(row: Row) -> bool:
+    return not row["ok"] and row["severity"] == "error"
