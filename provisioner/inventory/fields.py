@@ -29,6 +29,8 @@ _NO_WORD = r"\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\U00010000-\U0010ffff"
 _WORD = re.compile(f"[^{_NO_WORD}-][^{_NO_WORD}]*")
 _ZONE = re.compile(r"[A-Za-z0-9._-]+")
 _FORWARD = re.compile(r"([0-9]+):(.+):([0-9]+)")
+_REGISTRIES = ("mirrors", "configs")
+_LOGIN_SECRETS = ("password", "token", "auth", "identity_token")
 _HOST_KEY = re.compile(
     r"(ssh-[a-z0-9-]+|ecdsa-sha2-nistp\d+|sk-[a-z0-9@.-]+) ([A-Za-z0-9+/=]+)( .*)?"
 )
@@ -221,6 +223,33 @@ def _variables(value: Any) -> Any:
     return value
 
 
+def _mapping(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise expected("a mapping")
+    for key in value:
+        if not isinstance(key, str) or not key:
+            raise Unfit(f"expected text for a key, not {key!r}", QUOTES, key=key)
+    return value
+
+
+def _registries(value: Any) -> Any:
+    """What k3s's registries.yaml says; what logs in somewhere becomes a secret."""
+    for key, named in _mapping(value).items():
+        if key not in _REGISTRIES:
+            what = f"{key!r} is not of registries.yaml"
+            raise Unfit(what, f"known: {', '.join(_REGISTRIES)}", key=key)
+        for name in _mapping(named):
+            _mapping(named[name])
+    configs = {name: _with_secrets(each) for name, each in value.get("configs", {}).items()}
+    return {**value, "configs": configs} if configs else value
+
+
+def _with_secrets(config: dict[str, Any]) -> dict[str, Any]:
+    auth = _mapping(config.get("auth", {}))
+    hidden = {key: _secret(auth[key]) for key in _LOGIN_SECRETS if key in auth}
+    return {**config, "auth": {**auth, **hidden}} if hidden else config
+
+
 def choice(*words: str) -> Check:
     """One of `words`."""
     return _text("one of " + ", ".join(words), lambda value: value in words)
@@ -259,3 +288,5 @@ MACHINE_ID = _text(
     "a machine id of letters, digits and '-'", re.compile("[A-Za-z0-9-]{1,64}").fullmatch
 )
 VARIABLES: Check = _variables
+MAPPING: Check = _mapping
+REGISTRIES: Check = _registries
