@@ -46,7 +46,6 @@ class K3s(Section):
     verify_image = Key(
         f.WORD, "rancher/mirrored-library-busybox:1.36.1", "image of that Job; it needs `true`"
     )
-    verify_timeout = Key(f.whole(1, 3600), 120, "seconds that this Job may take")
 
 
 class Artifacts(Section):

@@ -29,12 +29,12 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
     """Try all ports at the same time; the same in a dry run."""
     ports = [int(port) for port in arguments["ports"]]
     checks = Checks()
+    host, timeout = arguments["host"], arguments["timeout"]
     with ThreadPoolExecutor(max_workers=16) as pool:
-        for port, problem in zip(
-            ports,
-            pool.map(lambda port: _problem(arguments["host"], port, arguments["timeout"]), ports),
-        ):
-            checks.add(f"forward {port}", not problem, problem or "somebody", "somebody", FIX)
+        problems = list(pool.map(lambda port: _problem(host, port, timeout), ports))
+    for index, port in enumerate(ports):
+        found = problems[index] or "somebody"
+        checks.add(f"forward {port}", not problems[index], found, "somebody", FIX)
     checks.soften(arguments["warn_only"] or [])
     return checks.finish("forward")
 
