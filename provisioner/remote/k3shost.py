@@ -111,7 +111,7 @@ class K3sHost:
 
 def release(version: str) -> Release | None:
     """A version as numbers that can be compared; None when it is none."""
-    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)[^+]*(?:\+\D*(\d+))?", version)
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)[^+]*(?:\+.*?(\d*))?$", version)
     if match is None:
         return None
     major, minor, patch, own = match.groups()
