@@ -228,7 +228,8 @@ def _mapping(value: Any) -> Any:
         raise expected("a mapping")
     for key in value:
         if not isinstance(key, str) or not key:
-            raise Unfit(f"expected text for a key, not {key!r}", QUOTES, key=key)
+            what = f"expected text for a key, not {key!r}"
+            raise Unfit(what, QUOTES, shows=False, key=key)
     return value
 
 
@@ -236,8 +237,8 @@ def _registries(value: Any) -> Any:
     """What k3s's registries.yaml says; what logs in somewhere becomes a secret."""
     for key, named in _mapping(value).items():
         if key not in _REGISTRIES:
-            what = f"{key!r} is not of registries.yaml"
-            raise Unfit(what, f"known: {', '.join(_REGISTRIES)}", key=key)
+            what = f"expected mirrors and configs, as in registries.yaml, not {key!r}"
+            raise Unfit(what, shows=False, key=key)
         for name in _mapping(named):
             _mapping(named[name])
     configs = {name: _with_secrets(each) for name, each in value.get("configs", {}).items()}
