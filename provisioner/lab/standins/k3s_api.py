@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from provisioner.lab.standins import versions
 from provisioner.lab.standins.k3s_calls import ADMIN, Failure, Request
 from provisioner.lab.standins.k3s_files import write_private
-from provisioner.lab.standins.k3s_manifests import deploy
+from provisioner.lab.standins.k3s_manifests import deploy, withdraw
 from provisioner.lab.standins.k3s_nodes import Nodes
 
 MAX_BODY = 1 << 20
@@ -75,6 +75,13 @@ class Cluster:
             self._secrets[name] = {"account": account, "stringToken": token, **_born()}
             self._save()
             return True
+
+    def drop_token_secret(self, name: str) -> bool:
+        """Void a token; whether there was one."""
+        with self._lock:
+            there = self._secrets.pop(name, None) is not None
+            self._save()
+            return there
 
     def join(self, authorization: str, node: str) -> str:
         """Take a node whose agent has the token; the authority's certificate."""
@@ -317,7 +324,8 @@ class Handler(BaseHTTPRequestHandler):
             if self.command == "GET" and url.path == "/version":
                 return self._json(200, version())
             if (self.command, url.path, user) == ("POST", APPLY, ADMIN):
-                lines = [*deploy(self.cluster, body["manifest"])]
+                change = withdraw if body.get("withdraw") else deploy
+                lines = [*change(self.cluster, body["manifest"])]
                 return self._json(200, {"kind": "Applied", "lines": lines})
             request = self._request(user, url.path)
             code, value = self.cluster.answer(request, parse_qs(url.query), body)

@@ -81,12 +81,23 @@ def _get(options: argparse.Namespace) -> int:
 
 
 def _apply(options: argparse.Namespace) -> int:
-    text = sys.stdin.read() if options.filename == "-" else Path(options.filename).read_text()
-    print("\n".join(json.loads(_call(APPLY, "POST", {"manifest": text}))["lines"]))
+    for line in _change(options.filename, withdraw=False):
+        print(line)
     return 0
 
 
+def _change(filename: str, withdraw: bool) -> list[str]:
+    text = sys.stdin.read() if filename == "-" else Path(filename).read_text()
+    answer = json.loads(_call(APPLY, "POST", {"manifest": text, "withdraw": withdraw}))
+    lines: list[str] = answer["lines"]
+    return lines
+
+
 def _delete(options: argparse.Namespace) -> int:
+    if options.filename:
+        for line in _change(options.filename, withdraw=True):
+            print(line)
+        return 0
     _call(_path(options), "DELETE")
     print(f'{options.resource} "{options.name}" deleted')
     return 0
