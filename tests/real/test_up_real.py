@@ -189,8 +189,9 @@ def test_a_job_that_fails_fails_the_run_and_says_why(lab: Lab, worker: dict) -> 
     with played_kubelet(lab, "Failed"):
         done = run("up", lab, *VERIFY_JOB)
     assert done.returncode == 1, done.stdout[-3000:]
-    last = json.loads(done.stdout.splitlines()[-2])["hosts"]["w1"]
-    assert "the pod is Failed; as the test has it" in last["reason"]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    (finished,) = (event for event in events if event["event"] == "run_finished")
+    assert "the pod is Failed; as the test has it" in finished["hosts"]["w1"]["reason"]
     assert JOB not in kubectl(lab, "get", "jobs", "-o", "name")
 
 
