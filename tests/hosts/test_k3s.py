@@ -162,9 +162,9 @@ def test_it_is_installed_as_the_inventory_says(installed: Served) -> None:
 
 def test_its_certificate_is_good_for_the_address_at_the_gateway(installed: Served) -> None:
     authority = sh(installed.w1, f"cat {DATA}/server/tls/serving.crt")
-    installed.lab.gateway.path("/run/w1.crt").write_text(authority)
+    installed.lab.gateway.path("/opt/w1.crt").write_text(authority)
     url = f"https://{reverse_address(installed.w1)}:6443/version"
-    said = sh(installed.lab.gateway, f"curl -sS --cacert /run/w1.crt {url}")
+    said = sh(installed.lab.gateway, f"curl -sS --cacert /opt/w1.crt {url}")
     assert json.loads(said)["reason"] == "Unauthorized"
 
 
@@ -265,9 +265,9 @@ def test_a_new_token_makes_the_old_one_void(installed: Served) -> None:
     assert leaks(ran.text, {"old": old, "new": new}) == set()
     url = f"https://{reverse_address(w1)}:6443/version"
     codes = [
-        sh(lab.gateway, f"curl -sk -o /dev/null -w '%{{http_code}}' -H @/run/header {url}")
+        sh(lab.gateway, f"curl -sk -o /dev/null -w '%{{http_code}}' -H @/opt/header {url}")
         for token in (old, new)
-        if lab.gateway.path("/run/header").write_text(f"Authorization: Bearer {token}\n")
+        if lab.gateway.path("/opt/header").write_text(f"Authorization: Bearer {token}\n")
     ]
     assert codes == ["401", "200"]
     # the gateway itself has the new one, for its dials go well

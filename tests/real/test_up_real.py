@@ -143,8 +143,8 @@ def kubectl(lab: Lab, *words: str) -> str:
 @contextmanager
 def played_kubelet(lab: Lab, phase: str) -> Iterator[None]:
     """The test plays the kubelet that is not there: pods of the verify Job end with `phase`."""
-    lab.host("w1").path("/run/node.json").write_text(json.dumps(NODE))
-    kubectl(lab, "apply", "-f", "/run/node.json")
+    lab.host("w1").path("/opt/node.json").write_text(json.dumps(NODE))
+    kubectl(lab, "apply", "-f", "/opt/node.json")
     ended = threading.Event()
     status = json.dumps({"status": {"phase": phase, "conditions": [SAID]}})
 
