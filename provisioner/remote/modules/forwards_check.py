@@ -19,7 +19,7 @@ from provisioner.remote.module import Context, Result
 ARGUMENTS = {
     "ports": Argument("list", required=True),
     "host": Argument("str", default="127.0.0.1"),
-    "timeout": Argument("float", default=3.0),  # seconds
+    "timeout": Argument("float", default=1.0),  # seconds
     "warn_only": Argument("list"),
 }
 FIX = "see that its service runs and that the gateway host reaches it, as gateway.forwards has it"
