@@ -27,7 +27,7 @@ from provisioner.cli.options import (
 )
 from provisioner.cli.run_called import run_called
 from provisioner.cli.run_playbook import run_playbook
-from provisioner.cli.session import Session, open_session, quiet
+from provisioner.cli.session import Session, agent_zipapp, open_session, quiet
 from provisioner.engine.host import HostState
 from provisioner.errors import BadInput
 from provisioner.inventory import GATEWAY
@@ -156,10 +156,39 @@ def rotate_keys(
     WORKERs are names or groups of the inventory, or `all`. The old key holds until the tunnel is up
     with the new one.
     """
+    return _rotate("rotate-keys", inventory, workers, limit, {}, options)
+
+
+@gateway.command("rotate-tokens", short_help="Give workers new tokens for their k3s.")
+@_INVENTORY
+@_WORKERS
+@click.option("--limit", metavar="PATTERN", help="In place of workers' names, as for `up`.")
+@_options
+def rotate_tokens(
+    inventory: Path, workers: tuple[str, ...], limit: str | None, **options: Any
+) -> int:
+    """Give the gateway a new token for each worker's k3s; the old one is void at once.
+
+    WORKERs are names or groups of the inventory, or `all`. Their agents register anew, which takes
+    seconds; what runs in the k3s is not touched.
+    """
+    magic = {"b9agent_pyz": agent_zipapp()}
+    return _rotate("rotate-tokens", inventory, workers, limit, magic, options)
+
+
+def _rotate(
+    what: str,
+    inventory: Path,
+    workers: tuple[str, ...],
+    limit: str | None,
+    magic: dict[str, Any],
+    options: dict[str, Any],
+) -> int:
     _named(workers or ((limit,) if limit else ()), "all for every one")
     request = Request(inventory=inventory, limit=limit or ",".join(workers), **options)
-    session = open_session(request, shipped_playbook("rotate_keys", None), {})
-    return run_playbook(session, request, ["b9prov", "gateway", "rotate-keys", str(inventory)])
+    playbook = shipped_playbook(what.replace("-", "_"), None)
+    session = open_session(request, playbook, magic)
+    return run_playbook(session, request, ["b9prov", "gateway", what, str(inventory)])
 
 
 def gateway_session(request: Request, playbook: str, magic: dict[str, Any]) -> Session:

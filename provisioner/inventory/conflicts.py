@@ -30,6 +30,7 @@ def check(data: MarkedDict, hosts: dict[str, MarkedDict], gateway: Gateway) -> l
         problems += [
             *_machine_pair(name, layer, where),
             *_join(name, layer, where),
+            *_kubernetes(name, layer, where),
             *_identity(layer, where),
             *_own_names(layer, where),
             *_push(layer.get("artifacts", {}), where),
@@ -139,6 +140,31 @@ def _join(name: str, layer: MarkedDict, where: Source) -> Iterator[Problem]:
     if k3s.get("mode") == "join" and missing:
         message = f"hosts.{name}: k3s.mode join needs k3s.{' and k3s.'.join(missing)}"
         yield Problem(message, place(layer, ["k3s", "mode"], where))
+
+
+def _kubernetes(name: str, layer: MarkedDict, where: Source) -> Iterator[Problem]:
+    k3s = layer.get("k3s", {})
+    for key in k3s.get("config") or {}:
+        if own := _OF_K3S_CONFIG.get(key):
+            message = f"hosts.{name}: k3s.config can't have {key!r}"
+            yield Problem(message, place(layer, ["k3s", "config", key], where), f"it is {own}")
+    if k3s.get("kubeconfig"):
+        there = place(layer, ["k3s", "kubeconfig"], where)
+        if k3s.get("mode", schema.K3s.mode.default) != "existing":
+            yield Problem(f"hosts.{name}: k3s.kubeconfig goes with k3s.mode existing", there)
+        if k3s.get("prepull"):
+            message = f"hosts.{name}: k3s.prepull goes with a k3s, not with k3s.kubeconfig"
+            yield Problem(message, there, "have that Kubernetes pull its images itself")
+
+
+_OF_K3S_CONFIG = {
+    "server": "k3s.url",
+    "token": "k3s.token",
+    "data-dir": "k3s.data_dir",
+    "kubelet-arg": "k3s.kubelet_args",
+    "node-name": "the host's name in this inventory",
+}
+"""Keys of k3s's config.yaml that the inventory has keys of its own for."""
 
 
 def _identity(layer: MarkedDict, where: Source) -> Iterator[Problem]:

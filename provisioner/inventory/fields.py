@@ -32,6 +32,8 @@ _DURATION = re.compile(r"-1|0|([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
 _MODEL = re.compile(f"[^{_NO_WORD}@-][^{_NO_WORD}@]*(@sha256:[0-9a-f]{{12,64}})?")
 _ZONE = re.compile(r"[A-Za-z0-9._-]+")
 _FORWARD = re.compile(r"([0-9]+):(.+):([0-9]+)")
+_REGISTRIES = ("mirrors", "configs")
+_LOGIN_SECRETS = ("password", "token", "auth", "identity_token")
 _HOST_KEY = re.compile(
     r"(ssh-[a-z0-9-]+|ecdsa-sha2-nistp\d+|sk-[a-z0-9@.-]+) ([A-Za-z0-9+/=]+)( .*)?"
 )
@@ -245,6 +247,34 @@ def _variables(value: Any) -> Any:
     return value
 
 
+def _mapping(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise expected("a mapping")
+    for key in value:
+        if not isinstance(key, str) or not key:
+            what = f"expected text for a key, not {key!r}"
+            raise Unfit(what, QUOTES, shows=False, key=key)
+    return value
+
+
+def _registries(value: Any) -> Any:
+    """What k3s's registries.yaml says; what logs in somewhere becomes a secret."""
+    for key, named in _mapping(value).items():
+        if key not in _REGISTRIES:
+            what = f"expected mirrors and configs, as in registries.yaml, not {key!r}"
+            raise Unfit(what, shows=False, key=key)
+        for name in _mapping(named):
+            _mapping(named[name])
+    configs = {name: _with_secrets(each) for name, each in value.get("configs", {}).items()}
+    return {**value, "configs": configs} if configs else value
+
+
+def _with_secrets(config: dict[str, Any]) -> dict[str, Any]:
+    auth = _mapping(config.get("auth", {}))
+    hidden = {key: _secret(auth[key]) for key in _LOGIN_SECRETS if key in auth}
+    return {**config, "auth": {**auth, **hidden}} if hidden else config
+
+
 def choice(*words: str) -> Check:
     """One of `words`."""
     return _text("one of " + ", ".join(words), lambda value: value in words)
@@ -296,3 +326,5 @@ BOOLEAN_OR_WORD: Check = _boolean_or_word
 DURATION = matching("a duration such as 90s, 5m or 24h, or -1 for ever", _DURATION)
 GPU = matching("the UUID or the index of a GPU", re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*"))
 MODEL = matching("a model, NAME:TAG or NAME:TAG@sha256:DIGEST (12 to 64 digits)", _MODEL)
+MAPPING: Check = _mapping
+REGISTRIES: Check = _registries

@@ -47,6 +47,19 @@ class K3s(Section):
     url = Key(f.URL, None, "join: the server, https://HOST:6443")
     token = Key(f.SECRET, None, "join: the server's token")
     airgap = Key(f.BOOLEAN, False, "bring its images along, for hosts that reach no registry")
+    data_dir = Key(f.UNIT_PATH, None, "where k3s keeps its data; null: /var/lib/rancher/k3s")
+    registries = Key(f.REGISTRIES, {}, "its registries.yaml: mirrors, and configs with their auth")
+    kubelet_args = Key(ListOf(f.WORD), [], "arguments of its kubelet, NAME=VALUE")
+    config = Key(f.MAPPING, {}, "further keys of its config.yaml")
+    kubeconfig = Key(f.ABSOLUTE_PATH, None, "existing: the kubeconfig there, where it is no k3s")
+    api = Key(f.ENDPOINT, "127.0.0.1:6443", "its API as seen from the host; the tunnel leads there")
+    drain_timeout = Key(f.whole(1, 86400), 300, "seconds that an upgrade waits for pods to end")
+    prepull = Key(ListOf(f.WORD), [], "images to pull before there is work for them")
+    min_disk_gib = Key(f.whole(0), 10, "free space wanted for its data and for images")
+    verify_job = Key(f.BOOLEAN, False, "have a Job run to its end, as the gateway's do")
+    verify_image = Key(
+        f.WORD, "rancher/mirrored-library-busybox:1.36.1", "image of that Job; it needs `true`"
+    )
 
 
 class Artifacts(Section):

@@ -7,13 +7,15 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import requests
+import yaml
 from real_servers import running
 
 from provisioner import paths
@@ -74,14 +76,30 @@ class K3s:
                 assert channel.recv(100) == b"READY=1"
                 yield process
 
-    def kubectl(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def kubectl(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run `k3s kubectl …`."""
         environment = {**os.environ, "K3S_CONFIG_FILE": str(self.config)}
         environment["KUBECONFIG"] = str(self.kubeconfig)
         command = (str(self.program), "kubectl", *words)
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
+
+    def apply(self, text: str) -> str:
+        """What `kubectl apply -f -` says, by an explicit kubeconfig."""
+        done = self.kubectl("--kubeconfig", str(self.kubeconfig), "apply", "-f", "-", stdin=text)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def admin(self) -> str:
+        """The administrator's token."""
+        return str(yaml.safe_load(self.kubeconfig.read_text())["users"][0]["user"]["token"])
 
     def token(self, secret: str = "b9prov-gateway-token") -> str:
         """The ServiceAccount's token as `up` reads it; empty while there is none."""
@@ -97,6 +115,20 @@ class K3s:
             return ""
         data = json.loads(done.stdout).get("data", {})
         return base64.b64decode(data.get(key, "")).decode()
+
+    @cached_property
+    def ask(self) -> Callable[..., requests.Response]:
+        """As `call`, over one connection: for many calls."""
+        session = requests.Session()
+
+        def ask(method: str, path: str, token: str, body: dict[str, Any]) -> requests.Response:
+            headers = {"Authorization": f"Bearer {token}"}
+            url = f"https://127.0.0.1:{self.port}{path}"
+            return session.request(
+                method, url, headers=headers, json=body, verify=False, timeout=20
+            )
+
+        return ask
 
     def call(
         self, method: str, path: str, token: str, body: dict[str, Any] | None = None

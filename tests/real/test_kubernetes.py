@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 import yaml
-from k3s_server import JOBS, PODS, TOKEN_SECRET, K3s, gateway_job
+from k3s_server import JOBS, MANIFEST, PODS, TOKEN_SECRET, K3s, gateway_job
 from real_servers import Mirror, accepts, eventually
 
 from provisioner.agent.http import Endpoint
@@ -176,6 +176,76 @@ def test_everything_else_is_refused(
 ) -> None:
     answer = k3s.call(method, path, token)
     assert (answer.status_code, answer.json()["message"]) == (403, refusal)
+
+
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+GRANTED = {
+    *(("default", "batch", "jobs", verb) for verb in ("create", "get", "list", "delete")),
+    ("default", "", "pods", "list"),
+    ("default", "", "pods/log", "get"),
+}
+OF_EVERYBODY = {
+    ("authentication.k8s.io", "selfsubjectreviews", "create"),
+    ("authorization.k8s.io", "selfsubjectaccessreviews", "create"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews", "create"),
+}
+"""What Kubernetes lets whoever it knows do: ask about himself."""
+
+
+def resources(k3s: K3s, admin: str) -> Iterator[tuple[str, str]]:
+    """Group and name of every resource that the API serves, subresources too."""
+    paths = ["/api/v1"]
+    for group in k3s.call("GET", "/apis", admin).json()["groups"]:
+        paths += [f"/apis/{version['groupVersion']}" for version in group["versions"]]
+    for path in paths:
+        group = "" if path == "/api/v1" else path.split("/")[2]
+        for resource in k3s.call("GET", path, admin).json()["resources"]:
+            yield group, resource["name"]
+
+
+@pytest.mark.parametrize("k3s", ["real"], indirect=True)
+def test_the_token_may_do_each_verb_of_its_role_and_no_other(k3s: K3s, token: str) -> None:
+    """Every verb on every resource that there is, in its own namespace, another and in none."""
+    allowed = set()
+    asked = 0
+    for group, resource in sorted({*resources(k3s, k3s.admin()), ("", "no-such-thing")}):
+        name, _, part = resource.partition("/")
+        for namespace in ("default", "kube-system", ""):
+            for verb in VERBS:
+                about = {"namespace": namespace, "group": group, "resource": name, "verb": verb}
+                review = {"spec": {"resourceAttributes": {**about, "subresource": part}}}
+                answer = k3s.ask("POST", REVIEWS, token, review)
+                asked += 1
+                if answer.json()["status"]["allowed"]:
+                    allowed.add((namespace, group, resource, verb))
+    everybody = {
+        (space, *each) for each in OF_EVERYBODY for space in ("default", "kube-system", "")
+    }
+    assert allowed == GRANTED | everybody
+    assert asked > 1000
+
+
+def test_the_access_is_applied_once_by_a_kubeconfig(k3s: K3s, token: str) -> None:
+    """As in a Kubernetes that is adopted; what `up` takes for a change is one."""
+    first, again = (k3s.apply(MANIFEST) for _ in range(2))
+    assert again and all(line.endswith(" unchanged") for line in again.splitlines()), again
+    assert len(first.splitlines()) == 4
+    assert k3s.call("GET", JOBS, token).status_code == 200
+
+
+def test_a_new_token_makes_the_old_one_void(k3s: K3s, token: str) -> None:
+    """With the commands of the role's rotation."""
+    k3s.apply(TOKEN_SECRET.replace("NAME", "rotated"))
+    eventually(lambda: k3s.token("rotated") != "", "the Secret has a token")
+    old = k3s.token("rotated")
+    assert k3s.call("GET", "/version", old).status_code == 200
+    deleted = k3s.kubectl("-n", "default", "delete", "secret", "rotated")
+    assert deleted.returncode == 0, deleted.stderr
+    assert "created" in k3s.apply(TOKEN_SECRET.replace("NAME", "rotated"))
+    eventually(lambda: k3s.token("rotated") not in ("", old), "there is a new token")
+    eventually(lambda: k3s.call("GET", "/version", old).status_code == 401, "the old one is void")
+    assert k3s.call("GET", JOBS, k3s.token("rotated")).status_code == 200
 
 
 @pytest.mark.parametrize("bad", ["", "not-the-token"])

@@ -7,7 +7,9 @@ import json
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,10 +56,12 @@ def digest() -> str:
     return hashlib.sha256(manifest.read_bytes()).hexdigest()
 
 
-def b9prov(command: str, lab: Lab, *options: str, **settings: object) -> list[dict]:
-    """Run the command line for real, with these settings of Ollama; its JSON lines."""
+def run(
+    command: str, lab: Lab, *options: str, **settings: object
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line for real, with these settings of Ollama."""
     ollama = {"models": [f"{tiny(lab)}@sha256:{digest()}"], "insecure": True, **settings}
-    done = subprocess.run(
+    return subprocess.run(
         [
             Path(sys.executable).with_name("b9prov"),
             *(command, lab.inventory_path, "--output", "json"),
@@ -68,6 +72,11 @@ def b9prov(command: str, lab: Lab, *options: str, **settings: object) -> list[di
         timeout=UP_SECONDS,
         check=False,
     )
+
+
+def b9prov(command: str, lab: Lab, *options: str, **settings: object) -> list[dict]:
+    """The JSON lines of one that goes well."""
+    done = run(command, lab, *options, **settings)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -178,3 +187,85 @@ def test_kubectl_reaches_it_by_the_kubeconfig_and_verifies_it(
     assert json.loads(done.stdout)["metadata"]["name"] == "default", done.stderr
     refused = w1.exec(asked.format("wrong").split())
     assert refused.returncode != 0 and "certificate is valid for" in refused.stderr
+
+
+VERIFY_JOB = ("-e", json.dumps({"k3s": {"verify_job": True}}))
+NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "played"}}
+
+
+def kubectl(lab: Lab, *words: str) -> str:
+    """What kubectl on w1 says."""
+    done = lab.host("w1").exec(["k3s", "kubectl", *words])
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout)
+
+
+@contextmanager
+def played_kubelet(lab: Lab, phase: str) -> Iterator[None]:
+    """The test plays the kubelet that is not there: pods of the verify Job end with `phase`."""
+    lab.host("w1").path("/opt/node.json").write_text(json.dumps(NODE))
+    kubectl(lab, "apply", "-f", "/opt/node.json")
+    ended = threading.Event()
+    status = json.dumps({"status": {"phase": phase, "conditions": [SAID]}})
+
+    def play() -> None:
+        while not ended.wait(0.2):
+            for pod in kubectl(lab, "get", "pods", "-l", f"job-name={JOB}", "-o", "name").split():
+                kubectl(lab, "patch", pod, "--subresource=status", "-p", status)
+
+    thread = threading.Thread(target=play, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(20)
+        kubectl(lab, "delete", "node", "played")
+
+
+JOB = "b9prov-verify-run"
+SAID = {"type": "Ready", "status": "False", "message": "as the test has it"}
+
+
+@pytest.mark.timeout(300)
+def test_without_a_node_it_is_said_that_no_job_can_be_run(lab: Lab, worker: dict) -> None:
+    events = b9prov("up", lab, *VERIFY_JOB)
+    assert events[-1]["hosts"]["w1"]["changed"] == 0
+    assert any("this Kubernetes has no node" in json.dumps(event) for event in events)
+
+
+@pytest.mark.timeout(300)
+def test_a_job_is_run_to_its_end_and_leaves_nothing(lab: Lab, worker: dict) -> None:
+    with played_kubelet(lab, "Succeeded"):
+        events = b9prov("up", lab, *VERIFY_JOB)
+    assert events[-1]["hosts"]["w1"]["changed"] == 0
+    ran = [event.get("task") for event in events if event["event"] == "task_finished"]
+    assert "it did what it was to do" in ran
+    assert JOB not in kubectl(lab, "get", "jobs", "-o", "name")
+
+
+@pytest.mark.timeout(300)
+def test_a_job_that_fails_fails_the_run_and_says_why(lab: Lab, worker: dict) -> None:
+    with played_kubelet(lab, "Failed"):
+        done = run("up", lab, *VERIFY_JOB)
+    assert done.returncode == 1, done.stdout[-3000:]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    (finished,) = (event for event in events if event["event"] == "run_finished")
+    assert "the pod is Failed; as the test has it" in finished["hosts"]["w1"]["reason"]
+    assert JOB not in kubectl(lab, "get", "jobs", "-o", "name")
+
+
+@pytest.mark.timeout(300)
+def test_a_kubernetes_is_adopted_by_its_kubeconfig(lab: Lab, worker: dict) -> None:
+    """The thin one again, as if it were not k3s: by a kubectl of its own and a kubeconfig."""
+    w1 = lab.host("w1")
+    program = w1.path("/usr/local/bin/kubectl")
+    program.write_text('#!/bin/sh\nexec k3s kubectl "$@"\n')
+    program.chmod(0o755)
+    w1.path("/opt/kubeconfig").write_text(w1.path("/etc/rancher/k3s/k3s.yaml").read_text())
+    k3s = {"mode": "existing", "kubeconfig": "/opt/kubeconfig"}
+    adopted = b9prov("up", lab, "-e", json.dumps({"k3s": k3s}))[-1]["hosts"]["w1"]
+    assert (adopted["failed"], adopted["changed"]) == (0, 0)
+    program.unlink()
+    without = run("up", lab, "-e", json.dumps({"k3s": k3s}))
+    assert without.returncode == 1 and "command kubectl: found nothing" in without.stdout

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 import signal
 import socket
 import ssl
@@ -13,7 +11,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from provisioner.lab.standins import k3s_kubectl, versions
+from provisioner.lab.standins import k3s_agent, k3s_crictl, k3s_kubectl, versions
 from provisioner.lab.standins.k3s_api import Cluster, Handler
 from provisioner.lab.standins.k3s_files import (
     Refused,
@@ -21,15 +19,15 @@ from provisioner.lab.standins.k3s_files import (
     kept_token,
     load_server,
     manifest_contents,
+    node_token,
     notify,
     serving_certificate,
     write_kubeconfig,
 )
+from provisioner.lab.standins.k3s_manifests import deploy
 
 MANIFEST_SECONDS = 1.0  # between looks at the manifests; k3s looks every 15 s
 HANDSHAKE_SECONDS = 10.0
-_ACCOUNT = re.compile(r"kubernetes\.io/service-account\.name[\"']?:\s*[\"']?([a-z0-9.-]+)")
-_NAME = re.compile(r"(?<![\w./-])name:\s*[\"']?([a-z0-9.-]+)")
 
 
 class TlsServer(ThreadingHTTPServer):
@@ -53,16 +51,6 @@ class TlsServer(ThreadingHTTPServer):
         print(f"{client_address[0]} {sys.exc_info()[1]}", file=sys.stderr)
 
 
-def deploy(cluster: Cluster, content: bytes) -> None:
-    """Of a manifest, make what the stand-in knows: tokens for ServiceAccount token Secrets."""
-    for document in re.split(r"^---.*$", content.decode(), flags=re.M):
-        if not re.search(r"^kind:\s*[\"']?Secret\b", document, re.M):
-            continue
-        account, name = _ACCOUNT.search(document), _NAME.search(document)
-        if account and name:
-            cluster.add_token_secret(name.group(1), account.group(1), secrets.token_urlsafe(64))
-
-
 def keep_deploying(cluster: Cluster, settings: Server, stop: threading.Event) -> None:
     """Apply manifests, and again whatever changes, until told to stop."""
     applied: dict[Path, bytes] = {}
@@ -70,7 +58,8 @@ def keep_deploying(cluster: Cluster, settings: Server, stop: threading.Event) ->
         contents = manifest_contents(settings)
         for path, content in contents.items():
             if applied.get(path) != content:
-                deploy(cluster, content)
+                for line in deploy(cluster, content.decode()):
+                    print(line, file=sys.stderr)
         applied = contents
         if stop.wait(MANIFEST_SECONDS):
             return
@@ -82,7 +71,9 @@ def serve(settings: Server) -> int:
     token = kept_token(settings.data / "server" / "cred" / "admin.token")
     settings.manifests.mkdir(parents=True, exist_ok=True)
     authority = certificate.read_text()
-    Handler.cluster = Cluster(settings.data / "server", settings.node_name, token, authority)
+    joining = node_token(settings, authority)
+    state = settings.data / "server"
+    Handler.cluster = Cluster(state, settings.node_name, token, authority, joining)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server = TlsServer((settings.bind_address, settings.port), context)
@@ -100,19 +91,21 @@ def serve(settings: Server) -> int:
 
 
 def main() -> int:
-    """`k3s server`, `k3s kubectl` and `k3s --version`."""
+    """`k3s server`, `agent`, `kubectl`, `crictl` and `--version`."""
     words = sys.argv[1:]
     try:
         if words[:1] == ["kubectl"]:
             return k3s_kubectl.main(words[1:])
-        if words[:1] == ["server"] and len(words) in (1, 3):
+        if words[:1] == ["crictl"]:
+            return k3s_crictl.main(words[1:])
+        if words[:1] in (["server"], ["agent"]) and len(words) in (1, 3):
             config = Path(words[2]) if words[1:2] in (["--config"], ["-c"]) else None
-            return serve(load_server(config))
+            return serve(load_server(config)) if words[0] == "server" else k3s_agent.run(config)
     except Refused as error:
         print(f"k3s-stand-in: {error}", file=sys.stderr)
         return 1
     if words in (["--version"], ["-v"]):
         print(f"k3s version {versions.K3S} (k3s-stand-in)")
         return 0
-    print("k3s-stand-in: only server, kubectl and --version", file=sys.stderr)
+    print("k3s-stand-in: only server, agent, kubectl, crictl and --version", file=sys.stderr)
     return 1

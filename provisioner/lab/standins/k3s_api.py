@@ -10,7 +10,6 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -18,105 +17,85 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from provisioner.lab.standins import versions
+from provisioner.lab.standins.k3s_calls import ADMIN, Failure, Request
 from provisioner.lab.standins.k3s_files import write_private
+from provisioner.lab.standins.k3s_manifests import deploy, withdraw
+from provisioner.lab.standins.k3s_nodes import Nodes
 
 MAX_BODY = 1 << 20
 LOG_LINES = 20
 GIT_VERSION = f"{versions.K3S}.k3s-stand-in"
 _NAMESPACED = re.compile(
     r"/(?:api/v1|apis/(?P<group>[a-z.]+)/v1)"
-    r"(?:/namespaces/(?P<namespace>[a-z0-9-]+))?/(?P<resource>[a-z]+)(?:/(?P<name>[a-z0-9.-]+)(?P<part>/log)?)?"
+    r"(?:/namespaces/(?P<namespace>[a-z0-9-]+))?/(?P<resource>[a-z]+)(?:/(?P<name>[a-z0-9.-]+)(?P<part>/log|/eviction)?)?"
 )
-# What the manifest's Role grants to the gateway's ServiceAccount, in namespace default.
-_GRANTED = {"jobs": {"create", "get", "list", "delete"}, "pods": {"list"}, "pods/log": {"get"}}
-_ADMIN = "system:admin"
+APPLY = "/k3s-stand-in/apply"
+"""Where the stand-in's kubectl sends manifests; a real server has a path for each kind."""
 
+STAYS = "k3s-stand-in/stays"
 Json = dict[str, Any]
-
-
-class Failure(Exception):
-    """An answer that is a Kubernetes Status of failure."""
-
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": message,
-            "reason": reason,
-            "code": code,
-        }
-
-
-@dataclass(frozen=True)
-class Request:
-    """One call on a resource, as Kubernetes names its parts."""
-
-    user: str
-    verb: str
-    group: str
-    resource: str
-    namespace: str
-    name: str
-
-    @property
-    def kind(self) -> str:
-        resource = self.resource.partition("/")[0]
-        return f"{resource}.{self.group}" if self.group else resource
-
-    def missing(self) -> Failure:
-        return Failure(404, "NotFound", f'{self.kind} "{self.name}" not found')
-
-    def check_permitted(self) -> None:
-        """Refuse what neither the administrator nor the gateway's Role may do."""
-        here = self.namespace == "default"
-        if self.user == _ADMIN or (here and self.verb in _GRANTED.get(self.resource, ())):
-            return
-        where = f'in the namespace "{self.namespace}"' if self.namespace else "at the cluster scope"
-        name = f' "{self.name}"' if self.name else ""
-        raise Failure(
-            403,
-            "Forbidden",
-            f'{self.kind}{name} is forbidden: User "{self.user}" cannot {self.verb} resource '
-            f'"{self.resource}" in API group "{self.group}" {where}',
-        )
 
 
 class Cluster:
     """The state behind the API: one node, jobs, and token secrets."""
 
-    def __init__(self, state: Path, node: str, admin_token: str, authority: str) -> None:
+    def __init__(
+        self, state: Path, node: str, admin_token: str, authority: str, joining: str
+    ) -> None:
         self._path = state / "stand-in.json"
         self._authority = authority  # PEM
         self._lock = threading.Lock()
-        self._node = node
+        self._joining = joining
         self._admin = admin_token
         self._jobs: dict[str, Json] = {}
         self._secrets: dict[str, Json] = {}
+        self._evicted: set[str] = set()
+        nodes: Json = {}
         if self._path.exists():
             saved = json.loads(self._path.read_text())
-            self._jobs, self._secrets = saved["jobs"], saved["secrets"]
+            self._jobs, self._secrets, nodes = saved["jobs"], saved["secrets"], saved["nodes"]
+        self._nodes = Nodes(node, nodes, self._save)
 
     def user(self, authorization: str) -> str:
         """Who the bearer of this header is."""
         scheme, _, token = authorization.partition(" ")
         if scheme == "Bearer" and token:
             if hmac.compare_digest(token.encode(), self._admin.encode()):
-                return _ADMIN
+                return ADMIN
             for secret in self._secrets.values():
                 if hmac.compare_digest(token.encode(), secret["stringToken"].encode()):
                     return f"system:serviceaccount:default:{secret['account']}"
         raise Failure(401, "Unauthorized", "Unauthorized")
 
-    def add_token_secret(self, name: str, account: str, token: str) -> None:
-        """Give the ServiceAccount's token Secret a token, once."""
+    def add_token_secret(self, name: str, account: str, token: str) -> bool:
+        """Give the ServiceAccount's token Secret a token, once; whether this was the time."""
         with self._lock:
-            if name not in self._secrets:
-                self._secrets[name] = {"account": account, "stringToken": token, **_born()}
-                self._save()
+            if name in self._secrets:
+                return False
+            self._secrets[name] = {"account": account, "stringToken": token, **_born()}
+            self._save()
+            return True
+
+    def drop_token_secret(self, name: str) -> bool:
+        """Void a token; whether there was one."""
+        with self._lock:
+            there = self._secrets.pop(name, None) is not None
+            self._save()
+            return there
+
+    def join(self, authorization: str, node: str) -> str:
+        """Take a node whose agent has the token; the authority's certificate."""
+        login = base64.b64decode(authorization.partition(" ")[2]).decode("utf-8", "replace")
+        if not hmac.compare_digest(login.partition(":")[2].encode(), self._joining.encode()):
+            raise Failure(401, "Unauthorized", "Unauthorized")
+        with self._lock:
+            self._nodes.join(node)
+        return self._authority
+
+    @property
+    def authority(self) -> str:
+        """The certificate of whoever signs here, as PEM."""
+        return self._authority
 
     def answer(
         self, request: Request, query: dict[str, list[str]], body: Json
@@ -131,7 +110,14 @@ class Cluster:
             ("list", "pods"): lambda: (200, self._list_pods(query)),
             ("get", "pods/log"): lambda: (200, self._log(request, query)),
             ("get", "secrets"): lambda: (200, self._secret(request)),
-            ("list", "nodes"): lambda: (200, _list("NodeList", "v1", [self._node_object()])),
+            ("delete", "secrets"): lambda: (200, self._delete_secret(request)),
+            ("list", "nodes"): lambda: (200, _list("NodeList", "v1", [*self._nodes.all()])),
+            ("get", "nodes"): lambda: (200, _there(self._nodes.get(request.name), request)),
+            ("patch", "nodes"): lambda: (
+                200,
+                _there(self._nodes.patch(request.name, body), request),
+            ),
+            ("create", "pods/eviction"): lambda: (201, self._evict(request)),
         }
         handler = handlers.get((request.verb, request.resource))
         if handler is None:
@@ -178,7 +164,28 @@ class Cluster:
         return _list("PodList", "v1", _selected(self._pods(), query))
 
     def _pods(self) -> list[Json]:
-        return [_pod(job) for job in self._jobs.values()]
+        pods = [_pod(job) for job in self._jobs.values()]
+        return [pod for pod in pods if pod["metadata"]["name"] not in self._evicted]
+
+    def _evict(self, request: Request) -> Json:
+        """One whose Job has the label STAYS can't go, as where a disruption budget forbids it."""
+        for pod in self._pods():
+            if pod["metadata"]["name"] == request.name:
+                break
+        else:
+            raise request.missing()
+        if STAYS in pod["metadata"]["labels"]:
+            why = "Cannot evict pod as it would violate the pod's disruption budget."
+            raise Failure(429, "TooManyRequests", why)
+        self._evicted.add(request.name)
+        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+
+    def _delete_secret(self, request: Request) -> Json:
+        if request.namespace != "default" or request.name not in self._secrets:
+            raise request.missing()
+        del self._secrets[request.name]
+        self._save()
+        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
 
     def _log(self, request: Request, query: dict[str, list[str]]) -> str:
         """What stands for the log of a pod, cut as it was asked for."""
@@ -227,17 +234,15 @@ class Cluster:
             },
         }
 
-    def _node_object(self) -> Json:
-        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
-        return {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": self._node, "labels": {"kubernetes.io/hostname": self._node}},
-            "status": {"conditions": [ready], "nodeInfo": {"kubeletVersion": GIT_VERSION}},
-        }
-
     def _save(self) -> None:
-        write_private(self._path, json.dumps({"jobs": self._jobs, "secrets": self._secrets}))
+        kept = {"jobs": self._jobs, "secrets": self._secrets, "nodes": self._nodes.kept}
+        write_private(self._path, json.dumps(kept))
+
+
+def _there(found: Json | None, request: Request) -> Json:
+    if found is None:
+        raise request.missing()
+    return found
 
 
 def _born() -> Json:
@@ -308,12 +313,20 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         try:
             body = self._body()
+            if self.path == "/cacerts":
+                return self._send(200, self.cluster.authority.encode(), "text/plain")
+            if self.path == "/v1-k3s/serving-kubelet.crt":
+                return self._send(200, self._join().encode(), "text/plain")
             user = self.cluster.user(self.headers.get("Authorization", ""))
             url = urlsplit(self.path)
             if self.command == "GET" and url.path in ("/readyz", "/livez", "/healthz"):
                 return self._send(200, b"ok", "text/plain; charset=utf-8")
             if self.command == "GET" and url.path == "/version":
                 return self._json(200, version())
+            if (self.command, url.path, user) == ("POST", APPLY, ADMIN):
+                change = withdraw if body.get("withdraw") else deploy
+                lines = [*change(self.cluster, body["manifest"])]
+                return self._json(200, {"kind": "Applied", "lines": lines})
             request = self._request(user, url.path)
             code, value = self.cluster.answer(request, parse_qs(url.query), body)
             if isinstance(value, str):
@@ -334,13 +347,17 @@ class Handler(BaseHTTPRequestHandler):
         verbs = {"GET": reading, "POST": "create", "PUT": "update", "PATCH": "patch"}
         return Request(user=user, verb=verbs.get(self.command, "delete"), **part)
 
+    def _join(self) -> str:
+        node = self.headers.get("k3s-Node-Name", "")
+        return self.cluster.join(self.headers.get("Authorization", ""), node)
+
     def _body(self) -> Json:
         length = int(self.headers.get("Content-Length") or 0)
         if not 0 <= length <= MAX_BODY:
             self.close_connection = True
             raise Failure(413, "RequestEntityTooLarge", "Request entity too large")
         data = self.rfile.read(length)
-        if not data or self.command != "POST":
+        if not data or self.command not in ("POST", "PATCH"):
             return {}
         try:
             body = json.loads(data)

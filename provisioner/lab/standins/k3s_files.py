@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import secrets
 import socket
@@ -112,6 +113,26 @@ def load_server(config: Path | None = None) -> Server:
     )
 
 
+@dataclass(frozen=True)
+class Agent:
+    """The settings of `k3s agent` that the stand-in honours."""
+
+    server: str
+    token: str
+    node_name: str
+
+
+def load_agent(config: Path | None = None) -> Agent:
+    """Read the configuration file. Raises Refused."""
+    path = config or Path(os.environ.get("K3S_CONFIG_FILE") or CONFIG)
+    settings = parse_config(path.read_text()) if path.exists() else {}
+    missing = [key for key in ("server", "token") if not settings.get(key)]
+    if missing:
+        raise Refused(f"--{missing[0]} is required")
+    name = str(settings.get("node-name") or socket.gethostname())
+    return Agent(str(settings["server"]).rstrip("/"), str(settings["token"]), name.lower())
+
+
 def write_private(path: Path, text: str, mode: int = 0o600) -> None:
     """Write `path` atomically; nobody sees it with a wider mode, nor half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +149,15 @@ def kept_token(path: Path) -> str:
     if not path.exists():
         write_private(path, secrets.token_urlsafe(48))
     return path.read_text()
+
+
+def node_token(server: Server, authority: str) -> str:
+    """The secret by which agents join; whole, with the authority's digest, it lies where k3s has
+    it."""
+    secret = kept_token(server.data / "server" / "cred" / "join.token")
+    digest = hashlib.sha256(authority.encode()).hexdigest()
+    write_private(server.data / "server" / "node-token", f"K10{digest}::server:{secret}\n")
+    return secret
 
 
 def serving_certificate(server: Server) -> tuple[Path, Path]:

@@ -2,7 +2,8 @@
 
 `distributions` maps a name to its least version ("Ubuntu": "20.04"); `ports` is a list of
 `{port, units, processes, address}` where units and processes name who may hold it; `reach`
-lists host:port, `resolve` names, `min_disk_mib` maps a path to MiB.
+lists host:port, `resolve` names, `min_disk_mib` maps a path to MiB. `k3s` says what k3s is to be,
+see k3schecks; what an upgrade of it must know is in the result, under that name.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from provisioner.remote import aptlock, facts, sockets
-from provisioner.remote.arguments import Argument
+from provisioner.remote import aptlock, facts, k3schecks, sockets
+from provisioner.remote.arguments import Argument, BadArgument
 from provisioner.remote.checks import Checks, version
 from provisioner.remote.module import Context, ModuleFailed, Result
 
@@ -38,6 +39,7 @@ ARGUMENTS = {
     "max_skew_s": Argument("float", default=60.0),
     "apt_lock_timeout": Argument("float"),
     "warn_only": Argument("list"),
+    "k3s": Argument("dict"),
 }
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -54,13 +56,20 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
     _programs(arguments, known, checks)
     _resources(arguments, known, checks)
     _ports(arguments, checks)
+    k3s = _k3s(arguments, checks)
     network.collect(checks)
     _apt(arguments, checks)
-    for name in arguments["warn_only"] or []:
-        for check in checks.found:
-            if check["name"].split(" ")[0] == name:
-                check["severity"] = "warn"
-    return checks.finish("preflight")
+    checks.soften(arguments["warn_only"] or [])
+    return checks.finish("preflight", k3s=k3s)
+
+
+def _k3s(arguments: dict[str, Any], checks: Checks) -> dict[str, Any]:
+    if not arguments["k3s"]:
+        return {}
+    try:
+        return k3schecks.look(arguments["k3s"], checks)
+    except BadArgument as error:
+        raise ModuleFailed(f"k3s: {error}") from None
 
 
 def _clock(arguments: dict[str, Any], checks: Checks) -> None:

@@ -46,7 +46,19 @@ GOOD: dict[str, Any] = {
         "gpu": False,
         "pool": "a-pool",
         "provider": "generic",
-        "k3s": {"mode": "join", "url": "https://192.0.2.9:6443", "token": "a join token"},
+        "k3s": {
+            "mode": "join",
+            "url": "https://192.0.2.9:6443",
+            "token": "a join token",
+            "data_dir": "/srv/k3s",
+            "registries": {
+                "mirrors": {"docker.io": {"endpoint": ["https://192.0.2.8"]}},
+                "configs": {"192.0.2.8": {"auth": {"username": "us", "password": "a password"}}},
+            },
+            "kubelet_args": ["max-pods=30"],
+            "config": {"node-label": "room=12"},
+            "api": "127.0.0.1:6443",
+        },
         "ollama": {
             "host": "127.0.0.1",
             "models": ["llama3.2"],
@@ -60,11 +72,16 @@ GOOD: dict[str, Any] = {
     },
     "hosts": {"w1": {"address": "192.0.2.7", "jump": "one@192.0.2.2", "private_ip": "10.0.0.7"}},
 }
+AUTH = ("username", "password")
 PLACES = (
     *(("gateway", key) for key in ("host", "user", "api", "tunnel_address", "addresses")),
     ("gateway", "forwards", 0),
     *(("defaults", key) for key in ("user", "pool", "provider")),
-    *(("defaults", "k3s", key) for key in ("url", "token", "version")),
+    *(("defaults", "k3s", key) for key in ("url", "token", "version", "data_dir", "api")),
+    ("defaults", "k3s", "kubelet_args", 0),
+    ("defaults", "k3s", "config", "node-label"),
+    ("defaults", "k3s", "registries", "mirrors", "docker.io", "endpoint", 0),
+    *(("defaults", "k3s", "registries", "configs", "192.0.2.8", "auth", key) for key in AUTH),
     *(("defaults", "ollama", key) for key in ("host", "models_dir", "version")),
     ("defaults", "ollama", "models", 0),
     ("defaults", "ollama", "keep_alive"),
@@ -172,7 +189,7 @@ def check_against(good: dict[str, str], found: dict[str, str], data: dict[str, A
             ours, theirs = (list(unit_settings(each)) for each in (good[path], text))
             assert [name for name, _ in ours] == [name for name, _ in theirs], text
             differing = {name for (name, a), (_, b) in zip(ours, theirs, strict=True) if a != b}
-            assert differing <= {"Environment", "ReadWritePaths"}, text
+            assert differing <= {"Environment", "ReadWritePaths", "RequiresMountsFor"}, text
     defaults = data["defaults"]
     unit = list(unit_settings(found["/etc/systemd/system/ollama.service"]))
     ollama = defaults["ollama"]
@@ -188,12 +205,19 @@ def check_against(good: dict[str, str], found: dict[str, str], data: dict[str, A
         f"ROCR_VISIBLE_DEVICES={gpus}",
         f"OLLAMA_DEBUG={ollama['env']['OLLAMA_DEBUG']}",
     ]
+    unit = dict(unit_settings(found["/etc/systemd/system/k3s.service"]))
+    assert environment(unit["RequiresMountsFor"]) == [defaults["k3s"]["data_dir"]]
     k3s = yaml.safe_load(found["/etc/rancher/k3s/config.yaml"])
     assert k3s == {
         "server": defaults["k3s"]["url"],
         "token": defaults["k3s"]["token"],
         "node-name": "w1",
+        "data-dir": defaults["k3s"]["data_dir"],
+        "kubelet-arg": defaults["k3s"]["kubelet_args"],
+        **defaults["k3s"]["config"],
     }
+    registries = yaml.safe_load(found["/etc/rancher/k3s/registries.yaml"])
+    assert registries == defaults["k3s"]["registries"]
     agent = yaml.safe_load(found["/etc/b9agent/config.yaml"])
     assert (agent["pool"], agent["provider"]) == (defaults["pool"], defaults["provider"])
     assert agent["machine"]["private_ip"] == data["hosts"]["w1"]["private_ip"]

@@ -280,6 +280,28 @@ CASES = {
         "hosts:\n  w1:\n    k3s:\n      mode: join\n",
         "inv.yaml:4: hosts.w1: k3s.mode join needs k3s.url and k3s.token",
     ),
+    "a key of k3s's configuration that is one of ours": (
+        "hosts:\n  w1:\n    k3s:\n      config:\n        data-dir: /srv\n",
+        "inv.yaml:5: hosts.w1: k3s.config can't have 'data-dir' (it is k3s.data_dir)",
+    ),
+    "k3s's configuration is a list": (
+        "hosts:\n  w1:\n    k3s:\n      config: [tls-san]\n",
+        "inv.yaml:4: hosts.w1.k3s.config: expected a mapping, got a list",
+    ),
+    "not of registries.yaml": (
+        "hosts:\n  w1:\n    k3s:\n      registries:\n        mirror: {}\n",
+        "inv.yaml:5: hosts.w1.k3s.registries: expected mirrors and configs, as in registries.yaml,"
+        " not 'mirror'",
+    ),
+    "a kubeconfig for a k3s of ours": (
+        "hosts:\n  w1:\n    k3s:\n      kubeconfig: /root/.kube/config\n",
+        "inv.yaml:4: hosts.w1: k3s.kubeconfig goes with k3s.mode existing",
+    ),
+    "images for another's Kubernetes": (
+        "hosts:\n  w1:\n    k3s: {mode: existing, kubeconfig: /x, prepull: [busybox]}\n",
+        "inv.yaml:3: hosts.w1: k3s.prepull goes with a k3s, not with k3s.kubeconfig"
+        " (have that Kubernetes pull its images itself)",
+    ),
     "unknown host in group": (
         "groups:\n  lambda:\n    hosts: [worker-1, wroker-2]\nhosts: {worker-1: , worker-2: }\n",
         "inv.yaml:3: groups.lambda: there is no host 'wroker-2' (did you mean 'worker-2'?)",

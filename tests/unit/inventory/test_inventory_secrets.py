@@ -23,12 +23,21 @@ TEXT = """\
       admin_token: !env B9_TEST_TOKEN
     defaults:
       become_password: plain-password
-      k3s: {token: plain-k3s-token}
+      k3s:
+        token: plain-k3s-token
+        registries: {configs: {reg: {auth: {username: puller, password: plain-registry}}}}
       vars: {registry: {password: !command [printf, 'from-command\\n']}}
     hosts:
       w1: {machine_id: e13daa82, machine_token: !file secrets/machine}
     """
-VALUES = ("env-secret", "plain-password", "plain-k3s-token", "from-command", "file-secret")
+VALUES = (
+    "env-secret",
+    "plain-password",
+    "plain-k3s-token",
+    "plain-registry",
+    "from-command",
+    "file-secret",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +65,7 @@ def test_every_secret_is_one_that_does_not_show(load: Load) -> None:
         host.become_password,
         host.variables["machine_token"],
         host.variables["k3s"]["token"],
+        host.variables["k3s"]["registries"]["configs"]["reg"]["auth"]["password"],
         host.variables["registry"]["password"],
     ):
         assert isinstance(value, Secret)
