@@ -15,7 +15,7 @@ from provisioner.paths import shipped_playbook
 from provisioner.playbook.loader import Loader
 
 ROLES = Path(__file__).parents[2] / "playbooks" / "roles"
-UNIT = "/etc/systemd/system/ollama.service"
+UNIT = "/etc/systemd/system/ollama.service.d/50-b9prov.conf"
 DIRECTORIES = (
     "/srv/models",
     "/srv/a b LD_PRELOAD=/tmp/hit.so",
@@ -55,7 +55,7 @@ def test_a_models_dir_is_one_assignment_for_systemd(driver: Driver, tmp_path: Pa
 
 
 def rendered(folder: Path, directory: str) -> str:
-    """Ollama's unit for models in that directory."""
+    """The settings of Ollama's unit for models in that directory."""
     path = folder / "inventory.yaml"
     ollama = {"models_dir": directory}
     gateway = {"host": "192.0.2.1", "admin_token": "a token"}

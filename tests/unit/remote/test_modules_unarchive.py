@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fileserver import Behaviour, serving
 
 from provisioner.remote.module import Context, ModuleFailed
-from tests.unit.remote.fileserver import Behaviour, serving
 
 DATE = time.mktime((2001, 2, 3, 4, 5, 6, 0, 0, -1))
 ROOT = os.geteuid() == 0
