@@ -41,9 +41,9 @@ Wanted = dict[str, Any]
 
 
 def look(arguments: dict[str, Any], checks: Checks) -> dict[str, Any]:
-    """Make the checks for a mode of k3s. Returns what is under way: the version `installed`, whether
-    it `upgrades`, whether the node `waits`, drained, for the end of that, and whether the gateway's
-    token `rotates`.
+    """Make the checks for a mode of k3s. Returns what is under way: the version that is
+    `installed`, whether it `upgrades`, whether the node `waits`, drained, for its end, and
+    whether a token that `rotates` is still to be made.
     """
     wanted = normalise(arguments, ARGUMENTS)
     path = wanted["search_path"] or f"{os.environ.get('PATH', '')}:{k3shost.USUAL}"
