@@ -41,8 +41,9 @@ Wanted = dict[str, Any]
 
 
 def look(arguments: dict[str, Any], checks: Checks) -> dict[str, Any]:
-    """Make the checks for a mode of k3s. Returns what an upgrade must know: the version that is
-    `installed`, whether it `upgrades`, and whether the node `waits`, drained, for its end.
+    """Make the checks for a mode of k3s. Returns what is under way: the version that is
+    `installed`, whether it `upgrades`, whether the node `waits`, drained, for its end, and
+    whether a token that `rotates` is still to be made.
     """
     wanted = normalise(arguments, ARGUMENTS)
     path = wanted["search_path"] or f"{os.environ.get('PATH', '')}:{k3shost.USUAL}"
@@ -54,6 +55,7 @@ def look(arguments: dict[str, Any], checks: Checks) -> dict[str, Any]:
         "installed": installed,
         "upgrades": bool(installed) and installed != wanted["version"],
         "waits": host.at(k3shost.WAITS).exists(),
+        "rotates": host.at(k3shost.ROTATES).exists(),
     }
 
 

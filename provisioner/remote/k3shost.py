@@ -19,6 +19,9 @@ KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 WAITS = "/etc/rancher/k3s/b9prov-drained"
 """There while the node was drained for an upgrade and takes no pods yet."""
 
+ROTATES = "/etc/rancher/k3s/b9prov-rotates"
+"""There while the gateway's token is void and the new one is not made."""
+
 UNITS = ("k3s.service", "k3s-agent.service")
 USUAL = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 DEADLINE = 15.0  # seconds that a program may take to answer

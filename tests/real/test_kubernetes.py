@@ -236,16 +236,17 @@ def test_the_access_is_applied_once_by_a_kubeconfig(k3s: K3s, token: str) -> Non
 
 def test_a_new_token_makes_the_old_one_void(k3s: K3s, token: str) -> None:
     """With the commands of the role's rotation."""
-    k3s.apply(TOKEN_SECRET.replace("NAME", "rotated"))
-    eventually(lambda: k3s.token("rotated") != "", "the Secret has a token")
-    old = k3s.token("rotated")
-    assert k3s.call("GET", "/version", old).status_code == 200
-    deleted = k3s.kubectl("-n", "default", "delete", "secret", "rotated")
-    assert deleted.returncode == 0, deleted.stderr
-    assert "created" in k3s.apply(TOKEN_SECRET.replace("NAME", "rotated"))
-    eventually(lambda: k3s.token("rotated") not in ("", old), "there is a new token")
-    eventually(lambda: k3s.call("GET", "/version", old).status_code == 401, "the old one is void")
-    assert k3s.call("GET", JOBS, k3s.token("rotated")).status_code == 200
+    manifest = MANIFEST.replace("b9prov-gateway", "rotated")
+    k3s.apply(manifest)
+    eventually(lambda: k3s.token("rotated-token") != "", "the Secret has a token")
+    old = k3s.token("rotated-token")
+    assert k3s.call("GET", JOBS, old).status_code == 200
+    deleted = k3s.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=manifest)
+    assert deleted.returncode == 0 and "deleted" in deleted.stdout, deleted.stderr
+    eventually(lambda: "secret/rotated-token unchanged" in k3s.apply(manifest), "it is there")
+    eventually(lambda: k3s.token("rotated-token") not in ("", old), "there is a new token")
+    eventually(lambda: k3s.call("GET", JOBS, old).status_code == 401, "the old one is void")
+    assert k3s.call("GET", JOBS, k3s.token("rotated-token")).status_code == 200
 
 
 @pytest.mark.parametrize("bad", ["", "not-the-token"])

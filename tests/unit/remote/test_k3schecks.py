@@ -315,9 +315,11 @@ def test_a_refused_upgrade_names_the_way(host: Host) -> None:
 def test_what_an_upgrade_must_know(host: Host, installed: str, upgrades: bool) -> None:
     if installed:
         host.k3s(installed)
-    assert host.look()[1] == {"installed": installed, "upgrades": upgrades, "waits": False}
+    known = {"installed": installed, "upgrades": upgrades, "waits": False, "rotates": False}
+    assert host.look()[1] == known
     host.write(k3shost.WAITS, "")
-    assert host.look()[1]["waits"] is True
+    host.write(k3shost.ROTATES, "")
+    assert host.look()[1] == {**known, "waits": True, "rotates": True}
 
 
 @pytest.mark.parametrize("kubeconfig", [None, "/etc/kubernetes/admin.conf"])
