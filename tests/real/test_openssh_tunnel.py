@@ -107,6 +107,7 @@ def tunnel_program(*ports: int) -> str:
         tunnel={"port": TUNNEL, "way_back": 16443, "alive_interval": 10, "alive_count": 3},
         tunnel_forwards=[f"{TUNNEL}:localhost:{API}"],
         slot={"address": ADDRESS},
+        k3s={"api": "127.0.0.1:6443"},
         gateway={
             "hosts": [
                 {"name": f"at {port}", "tunnel_address": "127.0.0.1", "tunnel_port": port}
