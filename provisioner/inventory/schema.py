@@ -90,8 +90,12 @@ class Nvidia(Section):
     )
     mig = Key(ListOf(f.WORD), None, "MIG slices of each GPU; []: MIG off; null: as they are")
     allow_reconfigure = Key(f.BOOLEAN, False, "cut them anew where they are others")
+    # pinned as artifacts.lock.yaml has it
     device_plugin = Key(
-        f.WORD, "nvcr.io/nvidia/k8s-device-plugin:v0.17.4", "image that offers GPUs to Kubernetes"
+        f.WORD,
+        "nvcr.io/nvidia/k8s-device-plugin:v0.17.0@sha256:"
+        "7089559ce6153018806857f5049085bae15b3bf6f1c8bd19d8b12f707d087dea",
+        "image that offers GPUs to Kubernetes",
     )
 
 

@@ -37,7 +37,9 @@ def test_the_versions_that_are_the_default_are_pinned() -> None:
         for name in ("ollama", "k3s"):
             found = shipped_lock().find(name, DEFAULTS[name]["version"], arch)
             assert found and found.url == vendor.vendor_url(name, found.version, arch)
-    assert shipped_lock().find("nvidia-device-plugin", "v0.17.0", "arm64")
+    image, _, digest = DEFAULTS["nvidia"]["device_plugin"].partition("@sha256:")
+    plugin = shipped_lock().find("nvidia-device-plugin", image.rpartition(":")[2], "arm64")
+    assert plugin and (plugin.url, plugin.sha256) == (f"docker://{image}", digest)
 
 
 def test_each_shipped_entry_is_the_vendors_own_file() -> None:
