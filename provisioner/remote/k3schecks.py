@@ -15,6 +15,7 @@ from provisioner.remote import k3shost
 from provisioner.remote.arguments import Argument, normalise
 from provisioner.remote.checks import ERROR, WARN, Checks
 from provisioner.remote.k3shost import K3sHost
+from provisioner.remote.oserrors import advice_on_disks
 
 ARGUMENTS = {
     "mode": Argument(choices=("server", "join", "existing"), default="server"),
@@ -226,7 +227,9 @@ def _disk(host: K3sHost, wanted: Wanted, checks: Checks) -> None:
         if not place.is_dir() or not os.access(place, os.W_OK):
             what = "is no directory" if not place.is_dir() else "can't be written"
             shown = f"/{place.relative_to(host.root)}"
-            fix = f"the gateway's Jobs and k3s need it: put {shown} right"
+            fix = advice_on_disks([str(place)]) or (
+                f"the gateway's Jobs and k3s need it: put {shown} right"
+            )
             checks.add(f"folder {path}", False, f"{shown} {what}", "a directory", fix)
             continue
         if path == "/var/log/worker":

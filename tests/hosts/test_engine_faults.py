@@ -305,7 +305,7 @@ def test_a_root_that_is_read_only(bare: Driver, play: Callable[..., Ran]) -> Non
     assert_w1_alone_failed(ran, "Read-only file system", "remount", end="failed")
     assert not ran.of("task_started", host="w1", task="after")
     assert up.code == 1, tail(up)
-    assert "/etc is mounted read-only" in up.end("w1")["advice"], up.end("w1")
+    assert "/var/lib is mounted read-only" in up.end("w1")["advice"], up.end("w1")
 
 
 FULL = """
