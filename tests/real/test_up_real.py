@@ -270,3 +270,54 @@ def test_a_kubernetes_is_adopted_by_its_kubeconfig(lab: Lab, worker: dict) -> No
     program.unlink()
     without = run("up", lab, "-e", json.dumps({"k3s": k3s}))
     assert without.returncode == 1 and "command kubectl: found nothing" in without.stdout
+
+
+# as the vendor's install script writes it
+UNIT_BY_HAND = """\
+[Unit]
+Description=Ollama Service
+After=network-online.target
+
+[Service]
+ExecStart=/usr/local/bin/ollama serve
+User=ollama
+Group=ollama
+Restart=always
+RestartSec=3
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def install_by_hand(lab: Lab) -> None:
+    """Ollama as that script leaves it, with the tiny model pulled."""
+    host = lab.host("w1")
+    program = host.path("/usr/local/bin/ollama")
+    program.write_bytes(real_builds.ollama(cache_dir() / "real", print).read_bytes())
+    program.chmod(0o755)
+    host.path("/etc/systemd/system/ollama.service").write_text(UNIT_BY_HAND)
+    for command in (
+        "useradd -r -s /bin/false -U -m -d /usr/share/ollama ollama",
+        "systemctl daemon-reload && systemctl enable --now ollama",
+        "until curl -sf 127.0.0.1:11434/api/version; do sleep 0.2; done",
+        f"HOME=/root ollama pull --insecure {tiny(lab)}",
+    ):
+        done = host.exec(["sh", "-c", command])
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(600)
+def test_an_ollama_of_ones_own_is_adopted_and_left_as_it_was(lab: Lab, worker: dict) -> None:
+    b9prov("down", lab, "--yes")
+    install_by_hand(lab)
+    host = lab.host("w1")
+    unit = host.path("/etc/systemd/system/ollama.service")
+    assert b9prov("up", lab, probe=True)[-1]["hosts"]["w1"]["failed"] == 0
+    assert unit.read_text() == UNIT_BY_HAND
+    assert [model["name"] for model in ask(lab, "/api/tags")["models"]] == [tiny(lab)]
+    assert b9prov("up", lab, probe=True)[-1]["hosts"]["w1"]["changed"] == 0
+    b9prov("down", lab, "--yes")
+    assert unit.read_text() == UNIT_BY_HAND and not list(unit.parent.glob("ollama.service.d/*"))
+    assert host.exec(["systemctl", "is-active", "ollama"]).stdout == "active\n"
+    assert [model["name"] for model in ask(lab, "/api/tags")["models"]] == [tiny(lab)]
