@@ -13,7 +13,7 @@ import click
 from provisioner.cli.options import PATH, host_keys_option
 from provisioner.errors import BadInput
 from provisioner.inventory import Host, load_inventory, parse_extra
-from provisioner.ssh.connect import Unreachable
+from provisioner.ssh.connect import Unreachable, connection_to
 from provisioner.ssh.hostkeys import STRICT, UntrustedHostKey
 from provisioner.ssh.knownhosts import line_of, name_of
 from provisioner.ssh.showing import show, stops
@@ -64,7 +64,9 @@ def _host_key_options(host: Host, host_keys: str) -> Iterator[list[str]]:
     """
     strict = "yes" if host_keys == STRICT else "accept-new"
     if host.host_key is None:
-        yield ["-o", f"StrictHostKeyChecking={strict}"]
+        # those that all other commands read: ssh itself does not ask HOME where they are
+        files = " ".join(f'"{file}"' for file in connection_to(host).judge.place.files)
+        yield ["-o", f"StrictHostKeyChecking={strict}", "-o", f"UserKnownHostsFile={files}"]
         return
     with tempfile.TemporaryDirectory(prefix="b9prov-") as private:
         path = Path(private) / "known_hosts"
