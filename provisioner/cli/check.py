@@ -19,7 +19,7 @@ from provisioner.cli.options import (
     source_options,
     variable_options,
 )
-from provisioner.cli.session import Session, open_session, quiet
+from provisioner.cli.session import Session, open_session
 from provisioner.engine.host import HostState
 from provisioner.paths import shipped_playbook
 from provisioner.report.checks import render_checks
@@ -65,11 +65,8 @@ def gpu(inventory: Path | None, junit: Path | None, output: str | None, **option
 
 def ask_checks(session: Session) -> list[Row] | None:
     """The rows of all hosts of the session; None when the user interrupted it."""
-    run = session.run(quiet)
-    if run.execute().interrupted:
-        return None
-    hosts = session.inventory.select(session.options.limit)
-    return [row for host in hosts for row in _rows(run.hosts[host.name])]
+    hosts = session.ask()
+    return None if hosts is None else [row for host in hosts for row in _rows(host)]
 
 
 def _rows(host: HostState) -> list[Row]:

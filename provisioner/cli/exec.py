@@ -10,7 +10,7 @@ import click
 
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import PATH, Request, connection_options, output_kind, output_option
-from provisioner.cli.session import open_session, quiet
+from provisioner.cli.session import open_session
 from provisioner.engine.host import HostState
 from provisioner.paths import shipped_playbook
 from provisioner.report.outputs import render_outputs
@@ -40,12 +40,11 @@ def exec(
     """
     request = Request(inventory=inventory, limit=pattern, output=output, **options)
     session = open_session(request, shipped_playbook("exec", None), {"exec_command": list(command)})
-    run = session.run(quiet)
-    if run.execute().interrupted:
+    hosts = session.ask()
+    if hosts is None:
         say("interrupted: where it had begun, it may still run")
         return INTERRUPTED
-    hosts = session.inventory.select(session.options.limit)
-    rows = [_row(run.hosts[host.name]) for host in hosts]
+    rows = [_row(host) for host in hosts]
     render_outputs(rows, output_kind(request.output), sys.stdout)
     return 0 if all(row["rc"] == 0 for row in rows) else FAILED
 

@@ -14,9 +14,8 @@ import yaml
 from provisioner import wholefile
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import PATH, Request, host_keys_option
-from provisioner.cli.session import Session, open_session, quiet
-from provisioner.cli.sources import inventory_path
-from provisioner.inventory import Host
+from provisioner.cli.session import Session, open_session
+from provisioner.cli.sources import inventory_path, one_host
 from provisioner.paths import shipped_playbook
 from provisioner.ssh.connect import Unreachable
 
@@ -56,8 +55,8 @@ def kubeconfig(
         raise click.UsageError("too many arguments: [INVENTORY] HOST")
     path = inventory_path(Path(words[0]) if len(words) == 2 else None)
     session = kubeconfig_session(path, words[-1], extra_vars, host_keys)
-    host = the_host(session)
-    document = ask_kubeconfig(session, host)
+    host = one_host(session.inventory, words[-1])
+    document = ask_kubeconfig(session)
     if document is None:
         return INTERRUPTED
     url = server or f"https://{_bracketed(host.address)}:{PORT}"
@@ -87,29 +86,20 @@ def kubeconfig_session(
     return open_session(request, shipped_playbook("kubeconfig", None), {})
 
 
-def the_host(session: Session) -> Host:
-    """The one host that the session is limited to. Raises click.UsageError."""
-    name = session.options.limit
-    hosts = session.inventory.select(name)
-    if len(hosts) > 1:
-        raise click.UsageError(f"{name!r} is {len(hosts)} hosts; name one")
-    return hosts[0]
-
-
-def ask_kubeconfig(session: Session, host: Host) -> dict[str, Any] | None:
-    """The kubeconfig that the host's k3s wrote for its administrator; None when the user
-    interrupted. Raises Unreachable."""
-    run = session.run(quiet)
-    if run.execute().interrupted:
+def ask_kubeconfig(session: Session) -> dict[str, Any] | None:
+    """The kubeconfig that the k3s of the session's one host wrote for its administrator; None when
+    the user interrupted. Raises Unreachable."""
+    hosts = session.ask()
+    if hosts is None:
         return None
-    state = run.hosts[host.name]
+    (state,) = hosts
     if state.summary.unreachable:
-        raise Unreachable(f"{host.name}: {state.summary.reason}", state.summary.advice)
+        raise Unreachable(f"{state.name}: {state.summary.reason}", state.summary.advice)
     found = state.left(FACT)
     document = yaml.safe_load(found) if isinstance(found, str) else None
     if not isinstance(document, dict):
         raise Unreachable(
-            f"{host.name} has no k3s server's kubeconfig (/etc/rancher/k3s/k3s.yaml)",
+            f"{state.name} has no k3s server's kubeconfig (/etc/rancher/k3s/k3s.yaml)",
             "only a k3s in mode server writes one: see `b9prov status`",
         )
     return document

@@ -9,6 +9,7 @@ import click
 from provisioner.cli.asking import with_passwords
 from provisioner.cli.failures import FAILED
 from provisioner.cli.options import PATH, Request, host_keys_option
+from provisioner.cli.sources import one_host
 from provisioner.inventory import load_inventory, parse_extra
 from provisioner.report.text import clean
 from provisioner.ssh.connect import connect, hang_up
@@ -46,18 +47,16 @@ def logs(
     """Show what HOST's journal has of the parts that b9prov installs, all of them or one."""
     request = Request(inventory=inventory, limit=host, extra_vars=extra_vars, host_keys=host_keys)
     loaded = with_passwords(load_inventory(inventory, parse_extra(list(extra_vars))), request)
-    chosen = loaded.select(host)
-    if len(chosen) > 1:
-        raise click.UsageError(f"{host!r} is {len(chosen)} hosts; name one")
+    chosen = one_host(loaded, host)
     units = [UNITS[part]] if part else list(UNITS.values())
     command = ["journalctl", "--no-pager", "--output=short-iso", f"--lines={lines}"]
     command += [f"--unit={unit}" for unit in units]
     command += ["--follow"] if follow else []
     command += [f"--since={since}"] if since else []
-    connection = connect(chosen[0], host_keys)
+    connection = connect(chosen, host_keys)
     try:
         code = stream_as_root(
-            connection, command, chosen[0].become_password, lambda line: click.echo(clean(line))
+            connection, command, chosen.become_password, lambda line: click.echo(clean(line))
         )
     finally:
         hang_up(connection)

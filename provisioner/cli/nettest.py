@@ -18,7 +18,7 @@ from provisioner.cli.options import (
     source_options,
     variable_options,
 )
-from provisioner.cli.session import open_session, quiet
+from provisioner.cli.session import open_session
 from provisioner.engine.host import HostState
 from provisioner.errors import BadInput
 from provisioner.inventory import fields
@@ -85,12 +85,11 @@ def nettest(
         asked["servers"] = [_endpoint(each) for each in servers]
     magic = {f"nettest_{name}": value for name, value in asked.items()}
     session = open_session(request, shipped_playbook("nettest", request.playbooks), magic)
-    run = session.run(quiet)
-    if run.execute().interrupted:
+    hosts = session.ask()
+    if hosts is None:
         say("interrupted: its servers end by themselves")
         return INTERRUPTED
-    hosts = session.inventory.select(session.options.limit)
-    rows = [row for host in hosts for row in _rows(run.hosts[host.name])]
+    rows = [row for host in hosts for row in _rows(host)]
     render_network(rows, output_kind(request.output), sys.stdout)
     return 0 if rows and all(row["ok"] for row in rows) else FAILED
 

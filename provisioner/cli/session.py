@@ -14,6 +14,7 @@ from provisioner.cli.calling import Called
 from provisioner.cli.options import Request
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.engine.events import Event, RunFinished, Sink
+from provisioner.engine.host import HostState
 from provisioner.engine.run import Options, Run
 from provisioner.engine.tags import TagFilter
 from provisioner.inventory import Inventory
@@ -38,6 +39,14 @@ class Session:
     def run(self, sink: Sink) -> Run:
         """A run, not yet begun, that tells `sink`. With a `pool`, one alone can be executed."""
         return Run(self.playbook, self.inventory, self.options, sink, pool=self.pool)
+
+    def ask(self) -> list[HostState] | None:
+        """The chosen hosts as a run leaves them that shows nothing; None when the user interrupted
+        it."""
+        run = self.run(quiet)
+        if run.execute().interrupted:
+            return None
+        return [run.hosts[host.name] for host in self.inventory.select(self.options.limit)]
 
     def execute(self, sink: Sink) -> RunFinished:
         """Run here, or on the cluster that was asked for. Raises BadInput."""

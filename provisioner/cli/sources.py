@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
+
 from provisioner.artifacts.lock import lock_of
 from provisioner.cli.options import DEFAULT_INVENTORY, Request
 from provisioner.errors import BadInput, Problem
-from provisioner.inventory import Inventory, load_inventory, one_shot, parse_extra
+from provisioner.inventory import Host, Inventory, load_inventory, one_shot, parse_extra
 
 
 def extra_variables(request: Request) -> dict[str, Any]:
@@ -27,6 +29,14 @@ def open_inventory(request: Request, extra: dict[str, Any]) -> Inventory:
     inventory = _open_inventory(request, extra)
     check_locks(inventory)
     return inventory
+
+
+def one_host(inventory: Inventory, pattern: str | None) -> Host:
+    """The one host of that name or pattern. Raises BadInput, click.UsageError."""
+    hosts = inventory.select(pattern)
+    if len(hosts) > 1:
+        raise click.UsageError(f"{pattern!r} is {len(hosts)} hosts; name one")
+    return hosts[0]
 
 
 def check_locks(inventory: Inventory) -> None:

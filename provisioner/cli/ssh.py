@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from provisioner.cli.options import PATH, host_keys_option
+from provisioner.cli.sources import one_host
 from provisioner.errors import BadInput
 from provisioner.inventory import Host, load_inventory, parse_extra
 from provisioner.ssh.connect import Unreachable, connection_to
@@ -35,13 +36,11 @@ def ssh(
     """Log in to HOST with OpenSSH: its address, user, port, key, jump hosts and pinned host key are
     those of the inventory. With a COMMAND run that, as ssh does; the exit code is ssh's.
     """
-    chosen = load_inventory(inventory, parse_extra(list(extra_vars))).select(host)
-    if len(chosen) > 1:
-        raise click.UsageError(f"{host!r} is {len(chosen)} hosts; name one")
-    with _host_key_options(chosen[0], host_keys) as options:
+    chosen = one_host(load_inventory(inventory, parse_extra(list(extra_vars))), host)
+    with _host_key_options(chosen, host_keys) as options:
         try:
             return subprocess.run(
-                ["ssh", *_login(chosen[0]), *options, "--", chosen[0].address, *command]
+                ["ssh", *_login(chosen), *options, "--", chosen.address, *command]
             ).returncode
         except OSError as error:
             raise BadInput.of(f"can't run ssh: {error.strerror}") from None

@@ -19,7 +19,7 @@ from provisioner.cli.options import (
     source_options,
     variable_options,
 )
-from provisioner.cli.session import Session, open_session, quiet
+from provisioner.cli.session import Session, open_session
 from provisioner.engine.host import HostState
 from provisioner.paths import shipped_playbook
 from provisioner.report.tables import STATUS_COLUMNS, render_status
@@ -56,11 +56,8 @@ def show_status(request: Request) -> int:
 def ask_status(session: Session) -> list[Row] | None:
     """What is known of each host of the session, as `render_status` takes it; None when the
     user interrupted it."""
-    run = session.run(quiet)
-    if run.execute().interrupted:
-        return None
-    hosts = session.inventory.select(session.options.limit)
-    return [_row(run.hosts[host.name]) for host in hosts]
+    hosts = session.ask()
+    return None if hosts is None else [_row(host) for host in hosts]
 
 
 def _row(host: HostState) -> Row:

@@ -18,6 +18,7 @@ from provisioner.cli import kubeconfig
 from provisioner.cli.failures import FAILED, say
 from provisioner.cli.options import PATH, host_keys_option
 from provisioner.cli.session import Session
+from provisioner.cli.sources import one_host
 from provisioner.errors import BadInput
 from provisioner.inventory import Host
 from provisioner.ssh.connect import connect, hang_up
@@ -62,7 +63,7 @@ def tunnel(
     KUBECONFIG, OLLAMA_HOST or B9_URL; the exit code is the command's.
     """
     session = kubeconfig.kubeconfig_session(inventory, host, extra_vars, host_keys)
-    chosen = kubeconfig.the_host(session)
+    chosen = one_host(session.inventory, host)
     far = _far(chosen, target)
     connection = connect(chosen, host_keys)
     try:
@@ -105,7 +106,7 @@ def _use(session: Session, host: Host, target: str, port: int) -> Iterator[Use]:
     if target == "k3s":
         with tempfile.TemporaryDirectory(prefix="b9prov-") as private:
             path = Path(private) / "kubeconfig"
-            document = kubeconfig.ask_kubeconfig(session, host)
+            document = kubeconfig.ask_kubeconfig(session)
             if document is None:
                 raise KeyboardInterrupt
             text = kubeconfig.rewritten(document, f"https://{here}", host.name)
