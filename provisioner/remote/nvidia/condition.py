@@ -14,46 +14,14 @@ _BUSY = ("P0", "P1", "P2")
 _HEAT = ("hw_thermal_slowdown", "sw_thermal_slowdown")
 _POWER = ("hw_power_brake_slowdown",)
 
+Judge = Callable[[Gpu], "str | bool | None"]
+
 
 def rows(gpus: list[Gpu], checks: Checks) -> None:
     """Note the condition of GPUs that answer."""
     gpus = [gpu for gpu in gpus if not gpu.is_lost()]
-    _each(
-        checks, gpus, "persistence mode", _persistence, "on", WARN,
-        "enable and start nvidia-persistenced: each start of a program waits for the driver now",
-    )  # fmt: skip
-    _each(
-        checks, gpus, "ECC", _ecc, "on", WARN,
-        "turn it on: nvidia-smi -e 1, then reboot",
-    )  # fmt: skip
-    _each(
-        checks, gpus, "ECC errors", _ecc_errors, "none uncorrected", WARN,
-        "reset the GPU (nvidia-smi -r) or reboot; where they come again it is faulty",
-    )  # fmt: skip
-    _each(
-        checks, gpus, "memory repairs", _repairs_failed, "all done", ERROR,
-        "have the GPU replaced: its memory can't be repaired any more",
-    )  # fmt: skip
-    _each(
-        checks, gpus, "memory repairs pending", _repairs_pending, "none", WARN,
-        "reset the GPU (nvidia-smi -r) or reboot, which repairs its memory",
-    )  # fmt: skip
-    _each(
-        checks, gpus, "temperature", _hot, "below where it slows down", WARN,
-        "see to the host's cooling: fans, air flow, dust",
-    )  # fmt: skip
-    _each(
-        checks, gpus, "power limit", _power_limit, "as the board has it by default", WARN,
-        "set it back: nvidia-smi -pl WATTS, the default that is told here",
-    )  # fmt: skip
-    _each(
-        checks, gpus, "power", _power, "not held back", WARN,
-        "see to the power supply: the board brakes the GPU",
-    )  # fmt: skip
-    _each(
-        checks, gpus, "PCIe", _pcie, "all that slot and GPU can do", WARN,
-        "seat the GPU and its riser anew; in a virtual machine this may be how it is given",
-    )  # fmt: skip
+    for name, judge, wanted, severity, fix in _ROWS:
+        _each(checks, gpus, name, judge, wanted, severity, fix)
     _kinds(checks, gpus)
 
 
@@ -61,7 +29,7 @@ def _each(
     checks: Checks,
     gpus: list[Gpu],
     name: str,
-    judge: Callable[[Gpu], str | bool | None],
+    judge: Judge,
     wanted: str,
     severity: str,
     fix: str,
@@ -168,3 +136,71 @@ def _kinds(checks: Checks, gpus: list[Gpu]) -> None:
     if kinds:
         fix = "give the host GPUs of one kind: the gateway takes all of a machine's for the same"
         checks.add("kind", len(kinds) == 1, ", ".join(kinds), "one kind", fix, WARN)
+
+
+_ROWS: tuple[tuple[str, Judge, str, str, str], ...] = (
+    (
+        "persistence mode",
+        _persistence,
+        "on",
+        WARN,
+        "enable and start nvidia-persistenced: each start of a program waits for the driver now",
+    ),
+    (
+        "ECC",
+        _ecc,
+        "on",
+        WARN,
+        "turn it on: nvidia-smi -e 1, then reboot",
+    ),
+    (
+        "ECC errors",
+        _ecc_errors,
+        "none uncorrected",
+        WARN,
+        "reset the GPU (nvidia-smi -r) or reboot; where they come again it is faulty",
+    ),
+    (
+        "memory repairs",
+        _repairs_failed,
+        "all done",
+        ERROR,
+        "have the GPU replaced: its memory can't be repaired any more",
+    ),
+    (
+        "memory repairs pending",
+        _repairs_pending,
+        "none",
+        WARN,
+        "reset the GPU (nvidia-smi -r) or reboot, which repairs its memory",
+    ),
+    (
+        "temperature",
+        _hot,
+        "below where it slows down",
+        WARN,
+        "see to the host's cooling: fans, air flow, dust",
+    ),
+    (
+        "power limit",
+        _power_limit,
+        "as the board has it by default",
+        WARN,
+        "set it back: nvidia-smi -pl WATTS, the default that is told here",
+    ),
+    (
+        "power",
+        _power,
+        "not held back",
+        WARN,
+        "see to the power supply: the board brakes the GPU",
+    ),
+    (
+        "PCIe",
+        _pcie,
+        "all that slot and GPU can do",
+        WARN,
+        "seat the GPU and its riser anew; in a virtual machine this may be how it is given",
+    ),
+)
+"""The rows about each GPU: name, judge, what is wanted, severity, fix."""
