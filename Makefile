@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 APT_PACKAGES := systemd-container mmdebstrap debian-archive-keyring iproute2 openssh-client openssh-server sudo tmux \
-	python3-venv ca-certificates openssl nftables
+	python3-venv ca-certificates openssl nftables chromium
 APT_PACKAGES_REAL := etcd-server gcc libc6-dev g++
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 MIN_GO := 1.24
