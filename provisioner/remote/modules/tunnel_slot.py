@@ -61,6 +61,9 @@ def run(arguments: dict[str, Any], context: Context) -> Result:
         slot = Slot(arguments, context.check)
         try:
             address = getattr(slot, arguments["state"])()
+        except ModuleFailed as error:
+            slot.done.append(f"failed: {error}")
+            raise
         finally:
             warnings = slot.audit()
     result: Result = {"changed": slot.changed, "address": address, "warnings": warnings}

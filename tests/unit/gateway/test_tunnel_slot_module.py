@@ -165,6 +165,8 @@ def test_every_change_is_in_the_audit_log(run: Runner) -> None:
     run("w1", 2)
     run("w1", 2, addresses="10.77.0.0/24")
     run("w1", state="revoked", by="bob@desk")
+    with pytest.raises(ModuleFailed):
+        run("w1", 2)
     run("w1", state="restored", addresses="10.77.0.0/24")
     run("w1", state="absent")
     noted = [json.loads(line) for line in run.log.read_text().splitlines()]
@@ -174,9 +176,11 @@ def test_every_change_is_in_the_audit_log(run: Runner) -> None:
         "key changed",
         "moved from 10.199.0.1",
         "revoked",
+        noted[5]["action"],
         "restored",
         "removed",
     ]
+    assert noted[5]["action"].startswith("failed: worker w1 was revoked on ")
     assert [noted[0]["by"], noted[4]["by"]] == ["ann@desk", "bob@desk"]
     assert {entry["worker"] for entry in noted} == {"w1"}
     assert noted[0]["key"].startswith("SHA256:")
