@@ -27,6 +27,13 @@ _TTL = "/run/systemd/system/reference-gateway.service.d/ttl.conf"
 MACHINES = "/var/lib/b9prov/machines.json"
 
 
+def sh(host: Host, script: str) -> str:
+    """What a script says on a host, where it must go well; without space around it."""
+    done = host.exec(["sh", "-euc", script], timeout=120)
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout).strip()
+
+
 def ask(lab: Lab, path: str, method: str = "GET", body: Json | None = None) -> Json:
     """The reference gateway's answer to its administrator."""
     token = lab.admin_token_path.read_text().strip()
@@ -133,18 +140,13 @@ def short_lives(lab: Lab, seconds: float) -> Iterator[float]:
         f"mkdir -p {_TTL.rpartition('/')[0]}; "
         f'printf "[Service]\\nExecStart=\\nExecStart=%s --ttl {seconds}\\n" "{command}" >{_TTL}'
     )
-    _sh(lab.gateway, f"{made}; {restart}")
+    sh(lab.gateway, f"{made}; {restart}")
     try:
         lab.wait_gateway()
         yield seconds / 5
     finally:
-        _sh(lab.gateway, f"rm {_TTL}; {restart}")
+        sh(lab.gateway, f"rm {_TTL}; {restart}")
         lab.wait_gateway()
-
-
-def _sh(host: Host, script: str) -> None:
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
 
 
 # -- secrets

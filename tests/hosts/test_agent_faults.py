@@ -21,6 +21,7 @@ from looks import (
     machine_id,
     machines,
     reverse_address,
+    sh,
     short_lives,
     wait_ready,
 )
@@ -41,13 +42,6 @@ def _all_are_ready(ready: Driver) -> None:
 def worker(lab: Lab) -> Host:
     """One of the workers."""
     return lab.host("w1")
-
-
-def sh(host: Host, script: str) -> str:
-    """What a script says that goes well."""
-    done = host.exec(["sh", "-euc", script], timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def status(worker: Host) -> Json:
@@ -183,7 +177,7 @@ def firewall(host: Host, *rules: str) -> Iterator[None]:
 
 def tunnel_process(worker: Host) -> str:
     """The number of its ssh; 0 for none."""
-    return sh(worker, "pgrep -x ssh -P $(systemctl show -P MainPID b9-tunnel) || echo 0").strip()
+    return sh(worker, "pgrep -x ssh -P $(systemctl show -P MainPID b9-tunnel) || echo 0")
 
 
 def await_another(worker: Host, process: str) -> None:
@@ -276,7 +270,7 @@ def test_settings_that_are_no_good(lab: Lab, worker: Host, settings: str, said: 
         worker.exec(["systemctl", "restart", "b9agent"])
         logged(worker, since, re.escape(said))
         wait_until(
-            lambda: sh(worker, "systemctl show -P ActiveState b9agent").strip() == "failed",
+            lambda: sh(worker, "systemctl show -P ActiveState b9agent") == "failed",
             PATIENCE,
             "it is given up",
         )

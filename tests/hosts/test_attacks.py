@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 from driver import Driver, wait_until
-from looks import agent_config, k3s_answers, reverse_address, wait_ready
+from looks import agent_config, k3s_answers, reverse_address, sh, wait_ready
 
 from provisioner.lab import Host, Lab
 
@@ -52,13 +52,6 @@ def worker(lab: Lab) -> Host:
 def other(lab: Lab) -> Host:
     """A worker that the attacker is after."""
     return lab.host("w2")
-
-
-def sh(host: Host, script: str) -> str:
-    """What a script says that goes well."""
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 Tried = list[tuple[int, str]]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from driver import Driver, Json, Ran, tail, wait_until
-from looks import differences, footprint, is_ready
+from looks import differences, footprint, is_ready, sh
 
 from provisioner.lab import Host
 from provisioner.lab.files import make_key, public_key
@@ -57,13 +57,6 @@ def assert_said(ran: Ran, reason: str, advice: str, *, unreachable: bool = False
     if not unreachable:
         (task,) = ran.of("task_finished", host="w1", status="failed")
         assert end["reason"].startswith(f"{task['task']}: ")
-
-
-def sh(host: Host, script: str) -> str:
-    """Run a script in a host, which must go well."""
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @contextmanager

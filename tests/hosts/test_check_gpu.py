@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 import pytest
 from driver import Driver, Ran, tail
+from looks import sh
 
 from provisioner.lab import Host
 
@@ -69,12 +70,6 @@ def replays() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def sh(host: Host, script: str) -> str:
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
-    return str(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +194,7 @@ class TestTheRole:
         sh(packages, "touch /run/of-this-boot")
         ran = self.play(driver, install_driver=True, reboot=True, toolkit=True)
         assert ran.code == 0, tail(ran)
-        assert sh(packages, "ls /run/of-this-boot 2>/dev/null || echo rebooted") == "rebooted\n"
+        assert sh(packages, "ls /run/of-this-boot 2>/dev/null || echo rebooted") == "rebooted"
         assert sh(packages, "command -v nvidia-container-runtime")
         again = self.play(driver, install_driver=True, reboot=True, toolkit=True)
         assert (again.code, again.changed()) == (0, {"w2": 0}), tail(again)

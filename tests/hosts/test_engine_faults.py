@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from driver import Driver, Ran, Running, tail, wait_until
+from looks import sh
 
 from provisioner.lab import Host
 
@@ -67,13 +68,6 @@ def assert_w1_alone_failed(ran: Ran, reason: str, advice: str, end: str = "unrea
 def assert_all_well(ran: Ran) -> None:
     assert ran.code == 0, tail(ran)
     assert {ran.end(name)["end"] for name in ran.summary} == {"well"}
-
-
-def sh(host: Host, script: str) -> str:
-    """Run a script in a host, which must go well."""
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @contextmanager
@@ -346,7 +340,7 @@ def test_a_disk_that_is_full(bare: Driver, play: Callable[..., Ran], tmp_path: P
         # tar speaks of bytes that it could not write
         assert "No space left" in task["result"]["msg"] or task["task"] == "archive", task
         assert "free space" in task["result"]["advice"], task
-    assert left.endswith("kept as it was\n")
+    assert left.endswith("kept as it was")
     assert len(left.splitlines()) == 2, left
 
 

@@ -22,6 +22,7 @@ from looks import (
     leaks,
     reverse_address,
     secrets_of,
+    sh,
     wait_ready,
 )
 
@@ -31,12 +32,6 @@ CONFIG = "/etc/ssh/sshd_config"
 DROP_IN = "/etc/ssh/sshd_config.d/50-b9prov.conf"
 LOG = "/var/log/b9prov/audit.jsonl"
 BACK_SECONDS = 5.0  # that a worker may be away while its key is renewed
-
-
-def sh(host: Host, script: str) -> str:
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
-    return str(done.stdout)
 
 
 def b9prov(driver: Driver, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -280,7 +275,7 @@ def test_a_revoked_worker_is_cut_off_and_the_others_are_not(served: Driver) -> N
     assert ran.code == 0, tail(ran)
     assert not k3s_answers(lab, worker)
     assert worker.exec(["sh", "-c", reach]).stdout == ""
-    assert sh(worker, "systemctl is-active thief || true") != "active\n"
+    assert sh(worker, "systemctl is-active thief || true") != "active"
     rows = listed(served)
     assert (rows["w1"]["state"], rows["w1"]["listening"]) == ("revoked", False)
     assert {name: rows[name]["since"] for name in ("w2", "w3")} == {
@@ -319,7 +314,7 @@ def gaps(lab: Lab, worker: Host) -> Iterator[list[float]]:
     def loop() -> None:
         before = float(sh(lab.gateway, once))
         while not ended.is_set():
-            if said := sh(lab.gateway, once).strip():
+            if said := sh(lab.gateway, once):
                 found.append(float(said) - before)
                 before = float(said)
 
@@ -381,7 +376,7 @@ def test_both_audit_logs_say_who_did_what(served: Driver) -> None:
     later = b9prov(served, "audit", "--since", "1s", "--output", "json")
     assert json.loads(later.stdout)["entries"] == []
     mode = sh(served.lab.gateway, f"stat -c '%a %U' {LOG}")
-    assert mode == "640 root\n"
+    assert mode == "640 root"
 
 
 def test_no_secret_is_in_an_audit_log(served: Driver) -> None:

@@ -20,6 +20,7 @@ from looks import (
     is_ready,
     leaks,
     reverse_address,
+    sh,
     tree,
     wait_ready,
 )
@@ -44,12 +45,6 @@ ExecStart=/usr/local/bin/k3s server
 WantedBy=multi-user.target
 """
 Edit = Callable[[Json], Any]
-
-
-def sh(host: Host, script: str) -> str:
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
-    return str(done.stdout)
 
 
 def release(lab: Lab, version: str) -> Json:
@@ -139,7 +134,7 @@ def installed(served: Served) -> Served:
     served.joined["token"] = "not-yet-there"
     first = up(served, "--limit", "w1,w2")
     assert leaks(first.text, {"the registry's password": PASSWORD}) == set()
-    served.joined["token"] = sh(served.w1, f"cat {DATA}/server/node-token").strip()
+    served.joined["token"] = sh(served.w1, f"cat {DATA}/server/node-token")
     up(served, "--limit", "w3")
     return served
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from driver import Driver, Json, Ran
+from looks import sh
 
 from provisioner.lab import Host
 
@@ -21,12 +22,6 @@ def nettest(driver: Driver, *words: str) -> tuple[Ran, dict[tuple[str, str], Jso
     ran = driver.run("nettest", *QUICK, "--output", "json", *words)
     rows = json.loads(ran.out)["directions"] if ran.code in (0, 1) else []
     return ran, {(row["from"], row["to"]): row for row in rows}
-
-
-def sh(host: Host, script: str) -> str:
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def servers(driver: Driver) -> list[str]:

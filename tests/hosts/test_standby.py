@@ -6,16 +6,11 @@ import json
 import time
 
 from driver import Driver, Json, wait_until
+from looks import sh
 
 from provisioner.lab import Host, Lab
 
 STANDBY = "gateway@second"
-
-
-def sh(host: Host, script: str) -> str:
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_second_gateway_host_is_taken_while_the_first_is_away(

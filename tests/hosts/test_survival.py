@@ -15,6 +15,7 @@ from looks import (
     k3s_answers,
     machine_id,
     machines,
+    sh,
     short_lives,
     wait_ready,
 )
@@ -27,11 +28,6 @@ TTL_SECONDS = 2 * KEEPALIVE_SECONDS
 def now() -> int:
     """A moment that the keepalives asked for are later than."""
     return int(time.time())
-
-
-def sh(host: Host, script: str) -> None:
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
 
 
 def assert_all_ready(lab: Lab, since: int) -> None:

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from driver import Driver, Json, tail, wait_until
-from looks import is_ready, wait_ready
+from looks import is_ready, sh, wait_ready
 
 from provisioner.lab import Host
 
 KEY = "/etc/ssh/ssh_host_ed25519_key"
-
-
-def sh(host: Host, script: str) -> str:
-    """Run a script in a host, which must go well."""
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def unpinned(data: Json) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from driver import Driver, wait_until
-from looks import is_ready, k3s_answers, wait_ready
+from looks import is_ready, k3s_answers, sh, wait_ready
 
 from provisioner.lab import Host
 
@@ -18,13 +18,6 @@ DOCUMENT = Path(__file__).parents[2] / "docs/security.md"
 DIRECTORY = "/etc/systemd/system"
 # runs the gateway's privileged containers, which get what it has (docs/security.md)
 UNBOUND = {"k3s.service"}
-
-
-def sh(host: Host, script: str) -> str:
-    """What a script says that goes well."""
-    done = host.exec(["sh", "-euc", script])
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def services(host: Host) -> set[str]:
