@@ -69,17 +69,20 @@ def _entries(data: MarkedDict, short: str) -> MarkedDict:
     return result
 
 
-def check_document(data: Any, file: str) -> list[Problem]:
+def check_document(data: Any, file: str, hosts_follow: bool = False) -> list[Problem]:
     """What is wrong with the file by itself. `data` is normalised, if it is a mapping."""
     where = Source(file)
     if data is None:
         return [Problem("the inventory is empty", where, EXAMPLE)]
     if not isinstance(data, MarkedDict):
         return [Problem(f"expected a mapping, got {shown(data)}", Source(file, 1), EXAMPLE)]
-    return check(schema.Document, data, where) or [*_check_needed(data, where), *_check_names(data)]
+    return check(schema.Document, data, where) or [
+        *_check_needed(data, where, hosts_follow),
+        *_check_names(data),
+    ]
 
 
-def _check_needed(data: MarkedDict, file: Source) -> list[Problem]:
+def _check_needed(data: MarkedDict, file: Source, hosts_follow: bool) -> list[Problem]:
     """What must be there."""
     problems = []
     gateway = data.get("gateway", {"host": "not even named"})
@@ -94,7 +97,7 @@ def _check_needed(data: MarkedDict, file: Source) -> list[Problem]:
             advice = f"write one of {', '.join(schema.CLOUDS)}"
             at = place(data, ["sources", index], file)
             problems.append(Problem("sources: each is of one cloud", at, advice))
-    if not data.get("hosts") and not data.get("sources"):
+    if not (data.get("hosts") or data.get("sources") or hosts_follow):
         problems.append(Problem("there are no hosts", place(data, ["hosts"], file), EXAMPLE))
     return problems
 

@@ -101,10 +101,10 @@ def _build(
         if gateway_extra and not wrong:
             over = marked(data.source, {"gateway": gateway_extra}, {"gateway": COMMAND_LINE})
             data = merge(data, over)
-        data = sourced.with_further(data, further or {})
-    _refuse([*problems, *wrong, *check_document(data, source)])
+    _refuse([*problems, *wrong, *check_document(data, source, bool(further))])
     data, found = sourced.with_machines(data, refresh)
-    _refuse(check_document(data, source) if found else [])
+    data = sourced.with_further(data, further or {}, found)
+    _refuse(check_document(data, source) if found or further else [])
     membership = _membership(data)
     layers = {name: _merged(data, name, membership[name], host_extra) for name in membership}
     gateway = _gateway(data, host_extra)

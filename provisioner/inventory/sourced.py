@@ -16,14 +16,23 @@ if TYPE_CHECKING:
     from provisioner.clouds import Box
 
 
-def with_further(data: MarkedDict, further: Mapping[str, dict[str, Any]]) -> MarkedDict:
-    """`data` with these hosts; what the file says of one of them goes over what is given here."""
-    hosts = data.get("hosts")
-    if not further or not isinstance(hosts or {}, dict):
-        return data
-    added = mark({name: dict(entry) for name, entry in further.items()}, data.source)
+def with_further(
+    data: MarkedDict, further: Mapping[str, dict[str, Any]], found: tuple[Found, ...]
+) -> MarkedDict:
+    """`data` with these hosts, but for those that were `found`; what the file says of one of them
+    goes over what is given here."""
+    known = {name for each in found for name in each.hosts}
+    lacking = {name: dict(entry) for name, entry in further.items() if name not in known}
+    return _with_hosts(data, mark(lacking, data.source)) if lacking else data
+
+
+def _with_hosts(data: MarkedDict, entries: MarkedDict) -> MarkedDict:
+    """`data` with these hosts below and after its own."""
+    own = data.get("hosts") or marked(data.source, {})
+    both = merge(entries, own)
+    order = [*own, *(name for name in entries if name not in own)]
     result = marked(data.source, data, data.key_sources)
-    result["hosts"] = merge(added, hosts) if hosts else added
+    result["hosts"] = marked(own.source, {name: both[name] for name in order}, both.key_sources)
     return result
 
 
@@ -106,12 +115,7 @@ class _Machines:
         self.boxes = kept
         pins = _pins()
         entries = mark({name: self._entry(box, data, pins) for name, box in kept}, self.where)
-        result = marked(data.source, data, data.key_sources)
-        # the file's hosts come first
-        own = data.get("hosts") or none
-        both = merge(entries, own)
-        order = [*own, *(name for name in entries if name not in own)]
-        result["hosts"] = marked(own.source, {name: both[name] for name in order}, both.key_sources)
+        result = _with_hosts(data, entries)
         group = self.settings["group"]
         if group and group not in (data.get("groups") or none):
             result["groups"] = merge(data.get("groups") or none, mark({group: {}}, self.where))

@@ -34,6 +34,7 @@ _WIDEST = 40  # a cell's characters, on a terminal, before it folds
 _UNBOUNDED = 10_000
 _TITLES = {
     "agent_version": "agent",
+    "asked_age": "asked",
     "cpu": "CPU",
     "created_age": "created",
     "free_gpus": "free GPUs",
