@@ -77,8 +77,8 @@ class Cloud(Protocol):
     def end(self, box_id: str) -> None:
         """End a machine, and what it costs; one that is gone is fine."""
 
-    def tidy(self) -> None:
-        """Remove what was made in the account for launching, once no machine needs it."""
+    def tidy(self, login_key: str) -> None:
+        """Remove what was made in the account for launches with that key, once no machine is left."""
 
 
 def text(value: Any) -> str | None:

@@ -139,7 +139,7 @@ class Crusoe:
             if error.code != GONE:
                 raise
 
-    def tidy(self) -> None:
+    def tidy(self, login_key: str) -> None:
         """Nothing but VMs is made."""
 
     def _types(self) -> list[Kind]:

@@ -108,10 +108,11 @@ class LambdaCloud:
             if error.code != GONE:
                 raise
 
-    def tidy(self) -> None:
-        """Delete the login keys that `launch` put there."""
+    def tidy(self, login_key: str) -> None:
+        """Delete a login key that `launch` put there; one of the user's own stays."""
+        name = _key_name(login_key)
         for each in listing(self._api.get("/ssh-keys").get("data")):
-            if str(each.get("name")).startswith(_LOGIN_KEY) and text(each.get("id")):
+            if each.get("name") == name and text(each.get("id")):
                 self._api.call("DELETE", f"/ssh-keys/{quote(each['id'], safe='')}")
 
     def _login_key(self, public: str) -> str:
@@ -120,7 +121,7 @@ class LambdaCloud:
         for each in listing(self._api.get("/ssh-keys").get("data")):
             if str(each.get("public_key")).split()[:2] == wanted and text(each.get("name")):
                 return str(each["name"])
-        name = _LOGIN_KEY + hashlib.sha256(" ".join(wanted).encode()).hexdigest()[:12]
+        name = _key_name(public)
         self._api.call("POST", "/ssh-keys", {"name": name, "public_key": public})
         return name
 
@@ -135,6 +136,12 @@ class LambdaCloud:
         there = f"there are some in {', '.join(regions)}" if regions else "no region has one now"
         advice = f"{there}; `b9prov box types --provider lambda` shows what is to be had"
         return CloudError(OUT_OF_STOCK, str(error), advice)
+
+
+def _key_name(public: str) -> str:
+    """What a login key is called that we put there."""
+    digest = hashlib.sha256(" ".join(public.split()[:2]).encode()).hexdigest()
+    return _LOGIN_KEY + digest[:12]
 
 
 def _box(shown: Json) -> Box:

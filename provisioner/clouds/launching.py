@@ -15,6 +15,7 @@ from provisioner.clouds.record import LAUNCHED, ORDERED, Launched, Records
 
 _FIRST_LOOK, _LONGEST = 2.0, 10.0  # seconds between two looks
 Tell = Callable[[str], None]
+Look = Callable[[], list[Box]]
 
 
 def launch(
@@ -59,9 +60,10 @@ def found_of(launched: Launched, boxes: Sequence[Box]) -> Box | None:
 
 
 def wait_running(
-    cloud: Cloud, records: Records, launched: Sequence[Launched], give_up: float, tell: Tell
+    look: Look, records: Records, launched: Sequence[Launched], give_up: float, tell: Tell
 ) -> dict[str, Box]:
-    """Each machine by name, once it runs and has an address. `give_up` is of time.monotonic.
+    """Each machine by name, once it runs and has an address; `look` lists the account's, `give_up`
+    is of time.monotonic.
 
     Raises CloudError when one is ended meanwhile, or is not there by then.
     """
@@ -70,7 +72,7 @@ def wait_running(
     seen: set[str] = set()
     pause = _FIRST_LOOK
     while True:
-        boxes = cloud.boxes()
+        boxes = look()
         for each in launched:
             box = found_of(each, boxes)
             state = _state(box, each.name in seen)
@@ -103,11 +105,11 @@ def wait_running(
         pause = min(1.5 * pause, _LONGEST)
 
 
-def wait_ended(cloud: Cloud, ids: Sequence[str], give_up: float) -> list[str]:
+def wait_ended(look: Look, ids: Sequence[str], give_up: float) -> list[str]:
     """The ids of the machines that are not ended by then."""
     pause = _FIRST_LOOK
     while True:
-        left = [box.id for box in cloud.boxes() if box.id in ids and box.state != states.ENDED]
+        left = [box.id for box in look() if box.id in ids and box.state != states.ENDED]
         if not left or time.monotonic() + pause > give_up:
             return left
         time.sleep(pause)
