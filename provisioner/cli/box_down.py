@@ -91,14 +91,14 @@ class _Ending:
 
     def _source(self, planned: Inventory) -> str:
         """The provider of what was not launched from here. Raises BadInput."""
-        providers = {}
+        providers: dict[str, str] = {}
         for found in planned.sources:
             providers |= dict.fromkeys(found.hosts, found.provider)
         for name in self.names:
             if name not in providers:
                 message = f"no machine {name} was launched from here, nor is it in {self._path}'s "
                 raise BadInput.of(f"{message}sources", advice="`b9prov box list` lists what is")
-        return str(providers[self.names[0]])
+        return providers[self.names[0]]
 
     def _named(self, boxes: Sequence[Box]) -> Named:
         known, found = self.records.all(), {}
@@ -136,7 +136,8 @@ class _Ending:
 
     def _undone(self, inventory: Inventory, extra: dict[str, Any], named: Named) -> bool:
         """Undo `up` on those that can be asked, and forget the others at the gateway."""
-        reached, gone = [], []
+        reached: list[str] = []
+        gone: list[str] = []
         for name, (launched, box) in named.items():
             if launched and launched.step in (ORDERED, LAUNCHED):
                 continue  # nobody has worked on it yet

@@ -78,7 +78,8 @@ class Cloud(Protocol):
         """End a machine, and what it costs; one that is gone is fine."""
 
     def tidy(self, login_key: str) -> None:
-        """Remove what was made in the account for launches with that key, once no machine is left."""
+        """Remove what was made in the account for launches with that key, when no machine is
+        left."""
 
 
 def text(value: Any) -> str | None:

@@ -43,7 +43,9 @@ _TITLES = {
     "id": "ID",
     "last_keepalive_age": "keepalive",
     "last_seen_age": "last seen",
+    "launched_age": "launched",
     "machine_id": "machine",
+    "price": "$/hour",
     "since_age": "up since",
 }
 _STYLES = {"yes": "green", "ready": "green", "active": "green", "ok": "green"} | dict.fromkeys(
