@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.cli.box_account import Account, dollars, host_entry, session_on, with_boxes
-from provisioner.cli.box_up import tell_costs
+from provisioner.cli.box_up import costs_told, tell_costs
 from provisioner.cli.confirm import confirmed
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import Request
@@ -42,8 +42,9 @@ def box_down(request: Request, names: Sequence[str], yes: bool, force: bool) -> 
             work.setdefault((path, launched.provider if launched else None), []).append(name)
         codes = []
         for (path, provider), some in work.items():
-            asked = replace(request, inventory=Path(path))
-            codes.append(_Ending(asked, some, provider, records, force).end(yes))
+            ending = _Ending(replace(request, inventory=Path(path)), some, provider, records, force)
+            with costs_told(records, some, ending.again):
+                codes.append(ending.end(yes))
     return max(codes, default=0)
 
 
@@ -73,7 +74,7 @@ class _Ending:
         inventory = self._inventory(account, planned, extra, named)
         alive = [name for name, (_, box) in named.items() if box]
         if not self._undone(inventory, extra, named):
-            tell_costs(self.records, self.names, self._again())
+            tell_costs(self.records, self.names, self.again)
             say("with --force they end all the same")
             return FAILED
         ids = [box.id for _, box in named.values() if box]
@@ -101,12 +102,15 @@ class _Ending:
         return providers[self.names[0]]
 
     def _named(self, boxes: Sequence[Box]) -> Named:
-        known, found = self.records.all(), {}
+        known: dict[str, Launched] = self.records.all()
+        found: Named = {}
         there = [box for box in boxes if box.state != ENDED]
         by_name = {host_name(box): box for box in there}
         for name in self.names:
             launched = known.get(name)
             box = found_of(launched, there) if launched else by_name.get(name)
+            if launched and box is None:
+                self.records.lose(name)
             found[name] = (launched, box)
         return found
 
@@ -166,7 +170,7 @@ class _Ending:
         request = replace(self.request, limit=",".join(limit))
         session = session_on(inventory, request, extra, playbook, magic)
         words = ["b9prov", "box", "down", *self.names]
-        return run_playbook(session, request, words, again=self._again())
+        return run_playbook(session, request, words, again=self.again)
 
     def _forget(self, account: Account) -> None:
         """Their records, and the login keys at the provider that no other machine uses."""
@@ -181,7 +185,9 @@ class _Ending:
             except CloudError as error:
                 say(f"warning: the login key stays at {account.cloud.provider}: {error}")
 
-    def _again(self) -> str:
+    @property
+    def again(self) -> str:
+        """The command that goes on."""
         return shlex.join(["b9prov", "box", "down", *self.names])
 
 

@@ -15,6 +15,7 @@ from provisioner.cli.options import DEFAULT_INVENTORY, Request, output_kind
 from provisioner.cli.sources import extra_variables, read_inventory
 from provisioner.clouds import Box, CloudError
 from provisioner.clouds.box import ENDED
+from provisioner.clouds.chosen import host_name
 from provisioner.clouds.launching import found_of
 from provisioner.clouds.record import Launched, Records
 from provisioner.inventory import Inventory
@@ -113,7 +114,7 @@ def _accounts(
 def _inventory(request: Request) -> Inventory | None:
     """The one given, or the one in this folder, if it is there."""
     path = request.inventory or (DEFAULT_INVENTORY if DEFAULT_INVENTORY.exists() else None)
-    return read_inventory(path, extra_variables(request), further={"none": {}}) if path else None
+    return read_inventory(path, extra_variables(request), further={}) if path else None
 
 
 def _rows(boxes: list[Box], launched: dict[str, Launched]) -> list[Row]:
@@ -126,7 +127,7 @@ def _rows(boxes: list[Box], launched: dict[str, Launched]) -> list[Row]:
 
 def _row(box: Box, launched: Launched | None) -> Row:
     return {
-        "name": box.name or box.id,
+        "name": host_name(box),
         "provider": box.provider,
         "id": box.id,
         "type": box.type,

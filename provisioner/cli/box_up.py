@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,10 @@ from provisioner.cli.run_playbook import repeated_options, run_playbook
 from provisioner.cli.session import agent_zipapp
 from provisioner.cli.sources import extra_variables, inventory_path
 from provisioner.cli.status import ask_status
-from provisioner.clouds import Box
+from provisioner.clouds import Box, CloudError, Kind
 from provisioner.clouds.box import ENDED
 from provisioner.clouds.launching import found_of, launch, wait_running
-from provisioner.clouds.record import ORDERED, READY, Launched, Records
+from provisioner.clouds.record import LOST, ORDERED, READY, Launched, Records
 from provisioner.errors import BadInput
 from provisioner.inventory import Inventory
 from provisioner.report.tables import render_table
@@ -63,8 +65,11 @@ def box_up(request: Request, wanted: Wanted) -> int:
     with records.held(list(wanted.names)):
         work = _Work(path, request, wanted, records, extra_variables(request), again)
         work.check()
-        with _costs_told(records, wanted.names, again):
-            return work.up()
+        with costs_told(records, wanted.names, again, "nothing was launched: nothing costs"):
+            code = work.up()
+        if code:
+            tell_costs(records, wanted.names, again)
+        return code
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,10 @@ class _Work:
 
     def check(self) -> None:
         """Refuse what can't come to a good end, before anything costs money. Raises BadInput."""
-        begun = self._begun()
-        for each in begun.values():
+        for each in self._begun().values():
+            if each.inventory != str(self.path.resolve()):
+                message = f"{each.name} was launched with the inventory {each.inventory}"
+                raise BadInput.of(message, advice="go on with that, or choose another --name")
             same = (each.provider, each.type, each.region)
             if same != (self.wanted.provider, self.wanted.type, self.wanted.region):
                 message = f"{each.name} was launched as {each.type} in {each.region} at " + (
@@ -101,9 +108,9 @@ class _Work:
         planned = self._planned()
         account = Account.of(planned, self.wanted.provider)
         self._refuse_strangers(account.boxes())
+        wanted = self._wanted(account, planned)
         launched = [
-            launch(account.cloud, self.records, each, self.wanted.image, say)
-            for each in self._wanted(account, planned)
+            launch(account.cloud, self.records, each, self.wanted.image, say) for each in wanted
         ]
         boxes = wait_running(account.boxes, self.records, launched, give_up, say)
         inventory = self._inventory(account, planned, boxes)
@@ -114,8 +121,18 @@ class _Work:
         inventory = self._inventory(account, planned, boxes)  # with the new keys
         code = self._onboard(inventory)
         if code:
+            self._look_for_lost(account)
             return code
         return self._show(inventory, boxes)
+
+    def _look_for_lost(self, account: Account) -> None:
+        """Whether it went wrong because a machine is no more."""
+        with contextlib.suppress(CloudError):
+            boxes = account.boxes()
+            for name, launched in self._begun().items():
+                box = found_of(launched, boxes)
+                if box is None or box.state == ENDED:
+                    self.records.lose(name)
 
     def _planned(self, refresh: bool = False) -> Inventory:
         """The inventory with the machines in it, wherever they may be."""
@@ -128,6 +145,7 @@ class _Work:
 
     def _wanted(self, account: Account, planned: Inventory) -> list[Launched]:
         wanted, begun = self.wanted, self._begun()
+        kind = self._kind(account) if len(begun) < len(wanted.names) else None
         new = [
             Launched(
                 name=name,
@@ -139,11 +157,25 @@ class _Work:
                 ordered_at=0.0,
                 host_keys=(),
                 login_key=public_login_key(planned.hosts[name]),
+                price=kind.price if kind else None,
                 api=account.settings["api"],
             )
             for name in wanted.names
         ]
         return [begun.get(each.name, each) for each in new]
+
+    def _kind(self, account: Account) -> Kind:
+        """The type that is wanted, whose price is told. Raises BadInput when there is none."""
+        kinds = {kind.name: kind for kind in account.cloud.kinds()}
+        name = self.wanted.type
+        if name not in kinds:
+            close = get_close_matches(name, kinds, n=3)
+            advice = f"did you mean {' or '.join(close)}?" if close else "`b9prov box types`"
+            raise BadInput.of(f"{self.wanted.provider} has no type {name!r}", advice=advice)
+        price = dollars(kinds[name].price)
+        each = f"{price} an hour each" if price else "at a price that the provider does not tell"
+        say(f"launching {', '.join(self.wanted.names)}: {name} in {self.wanted.region}, {each}")
+        return kinds[name]
 
     def _refuse_strangers(self, boxes: Sequence[Box]) -> None:
         """A machine of that name which we have not launched is not ours to work on."""
@@ -210,23 +242,32 @@ def _tell_end(rows: Rows, prices: list[float | None]) -> None:
 
 
 @contextmanager
-def _costs_told(records: Records, names: Sequence[str], again: str) -> Iterator[None]:
-    """Whatever ends the block but success: what costs money, and how it goes on or ends."""
+def costs_told(
+    records: Records, names: Sequence[str], again: str, nothing: str = ""
+) -> Iterator[None]:
+    """Whatever ends the block but success: what costs money, and how it goes on or ends.
+
+    `nothing` is what to say where nothing does.
+    """
     try:
         yield
     except BaseException:
-        tell_costs(records, names, again)
+        tell_costs(records, names, again, nothing)
         raise
 
 
-def tell_costs(records: Records, names: Sequence[str], again: str) -> None:
+def tell_costs(records: Records, names: Sequence[str], again: str, nothing: str = "") -> None:
     """Which of these were launched and not ended, what they cost, how to go on and to end them."""
     known = records.all()
     costing = [known[name] for name in names if name in known]
     if not costing:
-        say("nothing was launched: nothing costs")
+        if nothing:
+            say(nothing)
         return
     for each in costing:
+        if each.step == LOST:
+            say(f"{each.name} is not at {each.provider} any more, and costs nothing")
+            continue
         kind = f"{each.type} in {each.region}"
         price = f", {dollars(each.price)} an hour" if each.price is not None else ""
         if each.step == ORDERED:

@@ -17,6 +17,7 @@ from provisioner.clouds.errors import TOO_MANY, UNREACHABLE, CloudError
 from provisioner.clouds.providers import open_cloud
 
 _FORMAT = 1
+_PATIENT, _IMPATIENT = 30.0, 10.0  # seconds for an answer, without and with an old one at hand
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ def list_boxes(
     When the provider gives no answer, what it last said will do, with a warning. Raises CloudError.
     """
     cloud = open_cloud(provider, settings)
-    path = _path(cloud, settings)
-    known = _read(path)
+    known = _read(_path(cloud, settings))
     if known and known.age <= ttl and not refresh:
         return known
+    cloud = open_cloud(provider, settings, _PATIENT if known is None else _IMPATIENT)
     try:
         return keep(cloud, settings, cloud.boxes())
     except CloudError as error:

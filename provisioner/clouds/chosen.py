@@ -15,8 +15,10 @@ _LONGEST_NAME = 63
 
 
 def chosen(boxes: Iterable[Box], settings: Mapping[str, Any]) -> list[Box]:
-    """Those that fit all of a source's filters: `names`, `tags`, `regions`, `states`."""
-    return [box for box in boxes if _fits(box, settings)]
+    """Those that fit all of a source's filters: `names`, `tags`, `regions`, `states`; by name, for
+    jobs that share an inventory have to agree on the order."""
+    fitting = (box for box in boxes if _fits(box, settings))
+    return sorted(fitting, key=lambda box: (host_name(box), box.id))
 
 
 def host_name(box: Box) -> str:

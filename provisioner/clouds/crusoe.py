@@ -28,7 +28,7 @@ from provisioner.clouds.errors import (
     UNREACHABLE,
     CloudError,
 )
-from provisioner.clouds.http import Api, Json
+from provisioner.clouds.http import DEADLINE, Api, Json
 from provisioner.secrets import Secret
 
 PROVIDER = "crusoe"
@@ -90,12 +90,12 @@ class Crusoe:
 
     provider = PROVIDER
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], patience: float = DEADLINE) -> None:
         login = Login.of(settings)
         account = f"{login.access_key} {login.project}"
         self.account = hashlib.sha256(account.encode()).hexdigest()[:16]
         auth = Signed(login.access_key, login.secret_key)
-        self._api = Api(PROVIDER, login.api, auth, _explain, PACE)
+        self._api = Api(PROVIDER, login.api, auth, _explain, PACE, patience)
         self._vms = f"/projects/{quote(login.project, safe='')}/compute/vms"
 
     def boxes(self) -> list[Box]:

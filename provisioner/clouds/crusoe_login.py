@@ -37,7 +37,7 @@ class Login:
 
         def find(key: str, variable: str, in_profile: str) -> str:
             given = revealed(settings.get(key)) or os.environ.get(variable)
-            return str(given or profile.get(in_profile) or "")
+            return str(given or profile.get(in_profile) or "").strip()
 
         access = find("access_key_id", "CRUSOE_ACCESS_KEY_ID", "access_key_id")
         secret = find("secret_key", "CRUSOE_SECRET_KEY", "secret_key")

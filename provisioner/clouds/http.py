@@ -14,7 +14,7 @@ from requests.auth import AuthBase
 from provisioner.clouds.errors import CREDENTIALS, TOO_MANY, UNREACHABLE, CloudError
 
 TIMEOUT = 30.0  # seconds for one answer
-DEADLINE = 90.0  # seconds for a call with all its repetitions
+DEADLINE = 60.0  # seconds for a call with all its repetitions
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -29,10 +29,16 @@ class Api:
     """A provider's API. `explain` makes an error of an answer that is none of 200 to 299."""
 
     def __init__(
-        self, provider: str, base: str, auth: AuthBase, explain: Explain, pace: float = 0.0
+        self,
+        provider: str,
+        base: str,
+        auth: AuthBase,
+        explain: Explain,
+        pace: float = 0.0,
+        patience: float = DEADLINE,
     ) -> None:
         self.provider, self.base, self.pace = provider, base.rstrip("/"), pace
-        self._auth, self._explain = auth, explain
+        self._auth, self._explain, self._patience = auth, explain, patience
         self._session = requests.Session()
         _check_private(provider, self.base)
 
@@ -51,7 +57,7 @@ class Api:
     ) -> Json:
         """The answer. What must not be done twice is asked for `once`: again only when it was
         refused for its rate. `pace` is a further rate, its name and the seconds between two."""
-        give_up = time.monotonic() + DEADLINE
+        give_up = time.monotonic() + self._patience
         pause = _FIRST_PAUSE
         while True:
             for name, seconds in (("", self.pace), pace or ("", 0.0)):
@@ -76,7 +82,7 @@ class Api:
                 params=query,
                 json=body,
                 auth=self._auth,
-                timeout=TIMEOUT,
+                timeout=min(TIMEOUT, self._patience),
                 allow_redirects=False,  # the key is for this address and no other
             )
         except requests.RequestException as error:

@@ -22,7 +22,7 @@ from provisioner.clouds.errors import (
     UNAUTHORIZED,
     CloudError,
 )
-from provisioner.clouds.http import Api, Json
+from provisioner.clouds.http import DEADLINE, Api, Json
 from provisioner.secrets import Secret, revealed
 
 PROVIDER = "lambda"
@@ -57,8 +57,8 @@ class LambdaCloud:
 
     provider = PROVIDER
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        key = revealed(settings.get("api_key")) or os.environ.get(KEY_VARIABLE)
+    def __init__(self, settings: Mapping[str, Any], patience: float = DEADLINE) -> None:
+        key = str(revealed(settings.get("api_key")) or os.environ.get(KEY_VARIABLE) or "").strip()
         if not key:
             raise CloudError(
                 CREDENTIALS,
@@ -68,7 +68,7 @@ class LambdaCloud:
             )
         auth = _Bearer(Secret(key))
         self.account = hashlib.sha256(key.encode()).hexdigest()[:16]
-        self._api = Api(PROVIDER, settings.get("api") or API, auth, _explain, PACE)
+        self._api = Api(PROVIDER, settings.get("api") or API, auth, _explain, PACE, patience)
 
     def boxes(self) -> list[Box]:
         """All instances of the account. Their `jupyter_token` is not kept."""

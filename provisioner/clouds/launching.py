@@ -14,6 +14,7 @@ from provisioner.clouds.errors import GONE, UNREACHABLE, CloudError
 from provisioner.clouds.record import LAUNCHED, ORDERED, Launched, Records
 
 _FIRST_LOOK, _LONGEST = 2.0, 10.0  # seconds between two looks
+_MAY_SHOW = 15.0  # seconds that a machine which was ordered is looked for
 Tell = Callable[[str], None]
 Look = Callable[[], list[Box]]
 
@@ -25,7 +26,7 @@ def launch(
     not there yet, and ordered only once. Raises CloudError."""
     before = records.all().get(wanted.name)
     if before:
-        there = found_of(before, cloud.boxes())
+        there = _looked_for(before, cloud)
         if there and there.state != states.ENDED:
             tell(f"{before.name} is there: {before.provider} {there.id}")
             begun = LAUNCHED if before.step == ORDERED else before.step
@@ -47,6 +48,16 @@ def launch(
         there = found_of(fresh, cloud.boxes())
         made = there.id if there else None
     return records.put(replace(fresh, id=made, step=LAUNCHED))
+
+
+def _looked_for(before: Launched, cloud: Cloud) -> Box | None:
+    """The machine, if it is there; one that was just ordered, without an answer, may yet show."""
+    give_up = time.monotonic() + (_MAY_SHOW if before.id is None else 0.0)
+    while True:
+        there = found_of(before, cloud.boxes())
+        if there or time.monotonic() > give_up:
+            return there
+        time.sleep(_FIRST_LOOK)
 
 
 def found_of(launched: Launched, boxes: Sequence[Box]) -> Box | None:
@@ -83,6 +94,8 @@ def wait_running(
             if box and box.state == states.RUNNING and box.address:
                 running[each.name] = box
             elif state in (states.ENDED, states.UNHEALTHY, states.STOPPED):
+                if state == states.ENDED:
+                    records.lose(each.name)
                 raise CloudError(
                     GONE,
                     f"{each.name} ({each.provider} {each.id}) is {state}, and not by us",

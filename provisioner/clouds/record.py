@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,9 @@ from provisioner.errors import BadInput
 
 ORDERED, LAUNCHED, REACHED, READY = "ordered", "launched", "reached", "ready"
 """How far it is: perhaps there; there, with an id; its host key is its own; a ready worker."""
+LOST = "lost"  # it was there, and its provider has it no more
 _FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,11 @@ class Records:
             self._write(self.all() | {launched.name: launched})
         return launched
 
+    def lose(self, name: str) -> None:
+        """It was found to be no more."""
+        if launched := self.all().get(name):
+            self.put(launched.at(LOST))
+
     def drop(self, name: str) -> None:
         """Forget one."""
         with self._locked():
@@ -79,6 +87,10 @@ class Records:
     @contextmanager
     def held(self, names: list[str]) -> Iterator[None]:
         """Nobody else launches or ends machines of these names meanwhile. Raises BadInput."""
+        for name in names:
+            if not _NAME.fullmatch(name):
+                advice = "letters, digits, '.', '_' and '-'"
+                raise BadInput.of(f"{name!r} is no machine's name", advice=advice)
         folder = self.path.with_name("boxes.locks")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptors = []

@@ -101,7 +101,7 @@ def _build(
         if gateway_extra and not wrong:
             over = marked(data.source, {"gateway": gateway_extra}, {"gateway": COMMAND_LINE})
             data = merge(data, over)
-    _refuse([*problems, *wrong, *check_document(data, source, bool(further))])
+    _refuse([*problems, *wrong, *check_document(data, source, further is not None)])
     data, found = sourced.with_machines(data, refresh)
     data = sourced.with_further(data, further or {}, found)
     _refuse(check_document(data, source) if found or further else [])
