@@ -13,7 +13,7 @@ from provisioner.cli.options import Request
 from provisioner.cli.session import Session, open_session
 from provisioner.cli.sources import check_locks, read_inventory
 from provisioner.clouds import PROVIDERS, Box, Cloud, CloudError, open_cloud
-from provisioner.clouds.cached import keep
+from provisioner.clouds.cached import keep, list_boxes
 from provisioner.clouds.chosen import variables
 from provisioner.clouds.errors import CREDENTIALS
 from provisioner.clouds.record import Launched
@@ -22,6 +22,8 @@ from provisioner.inventory.schema import CLOUDS
 from provisioner.inventory.sections import values
 from provisioner.paths import shipped_playbook
 from provisioner.ssh.pool import Pool
+
+_MOMENT = 20.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Account:
         assert isinstance(section, type)
         settings = values(section, {})
         return cls(open_cloud(provider, settings), settings)
+
+    def known_boxes(self) -> list[Box]:
+        """All machines, as they were a moment ago."""
+        provider = self.cloud.provider
+        return list(list_boxes(provider, self.settings, _MOMENT).boxes)
 
     def boxes(self) -> list[Box]:
         """All machines, asked now; commands that follow know them too."""

@@ -107,7 +107,7 @@ class _Work:
         give_up = time.monotonic() + self.wanted.wait
         planned = self._planned()
         account = Account.of(planned, self.wanted.provider)
-        self._refuse_strangers(account.boxes())
+        self._refuse_strangers(account.known_boxes())
         wanted = self._wanted(account, planned)
         launched = [
             launch(account.cloud, self.records, each, self.wanted.image, say) for each in wanted

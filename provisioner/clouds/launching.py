@@ -13,7 +13,7 @@ from provisioner.clouds.box import Box, Cloud, Order
 from provisioner.clouds.errors import GONE, UNREACHABLE, CloudError
 from provisioner.clouds.record import LAUNCHED, ORDERED, Launched, Records
 
-_FIRST_LOOK, _LONGEST = 2.0, 10.0  # seconds between two looks
+_FIRST_LOOK, _LONGEST = 1.0, 10.0  # seconds between two looks
 _MAY_SHOW = 15.0  # seconds that a machine which was ordered is looked for
 Tell = Callable[[str], None]
 Look = Callable[[], list[Box]]

@@ -143,11 +143,8 @@ def test_from_nothing_to_ready_and_to_nothing_again(lambda_site: Site) -> None:
 
     # all commands know it, by the inventory's source
     inventory = str(site.inventory)
-    assert "1 of 1 ready" in site.run("status", inventory)
     asked = site.run("exec", inventory, "rented", "--", "cat", "/etc/hostname")
     assert site.host().name in asked
-    shown = json.loads(site.run("inventory", "show", inventory, "--output", "json"))
-    assert shown["hosts"][0]["variables"]["cloud"]["price"] == 0.75
     listed = site.run("box", "list", inventory)
     assert machine.id in listed
     assert "all of them: $0.75 an hour" in listed
@@ -188,7 +185,7 @@ def test_a_machine_with_another_host_key_is_not_logged_in_to(lambda_site: Site) 
 
     site.api.power.on = impostor  # type: ignore[method-assign]
     try:
-        said = site.run(*site.up_words("--wait", "8"), code=1)
+        said = site.run(*site.up_words("--wait", "4"), code=1)
     finally:
         del site.api.power.on
     assert "is not the pinned SHA256:" in said
