@@ -50,7 +50,6 @@ class HostKey:
         """User data that has cloud-init give it to the host, and no other."""
         settings = {
             "ssh_deletekeys": True,
-            "ssh_genkeytypes": ["ed25519"],  # left out when it is there, which it is
             "ssh_keys": {
                 "ed25519_private": self.private.reveal(),
                 "ed25519_public": self.public,
