@@ -73,11 +73,12 @@ def _known() -> tuple[type[Any], ...]:
     """Errors with advice; imported here because only a failing command pays for it."""
     from provisioner.artifacts.folder import NotFetched
     from provisioner.artifacts.online import VendorFailed
+    from provisioner.clouds.errors import CloudError
     from provisioner.gateway.errors import GatewayError
     from provisioner.lab.machine import LabError
     from provisioner.ssh.connect import Unreachable
 
-    return (GatewayError, LabError, NotFetched, Unreachable, VendorFailed)
+    return (CloudError, GatewayError, LabError, NotFetched, Unreachable, VendorFailed)
 
 
 def _one_line(text: str) -> str:

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from provisioner.cli.options import PATH, Request, output_kind, output_option
+from provisioner.cli.options import PATH, Request, output_kind, output_option, refresh_option
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.inventory import Host, Inventory, describe
 from provisioner.report.tables import render_table
 from provisioner.secrets import mask
 
 COLUMNS = ("name", "groups", "address", "port", "user", "pool")
+SOURCE_COLUMNS = ("source", "asked_age")
 
 
 @click.group()
@@ -26,10 +27,13 @@ def inventory() -> None:
 @inventory.command()
 @click.argument("path", metavar="[INVENTORY]", type=PATH, required=False)
 @click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@refresh_option
 @output_option("plain", "json")
-def validate(path: Path | None, extra_vars: tuple[str, ...], output: str | None) -> None:
+def validate(
+    path: Path | None, extra_vars: tuple[str, ...], refresh: bool, output: str | None
+) -> None:
     """Say whether INVENTORY is right; all that is wrong, if not."""
-    loaded = _load(path, extra_vars)
+    loaded = _load(path, extra_vars, refresh)
     count = len(loaded.hosts)
     if output == "json":
         found = {"schema": 1, "inventory": loaded.source, "valid": True, "hosts": count}
@@ -44,22 +48,33 @@ def validate(path: Path | None, extra_vars: tuple[str, ...], output: str | None)
 @click.argument("path", metavar="[INVENTORY]", type=PATH, required=False)
 @click.option("--limit", metavar="PATTERN", help="Only these hosts: names, groups, a*, !x, @FILE.")
 @click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@refresh_option
 @output_option()
 def show(
-    path: Path | None, limit: str | None, extra_vars: tuple[str, ...], output: str | None
+    path: Path | None,
+    limit: str | None,
+    extra_vars: tuple[str, ...],
+    refresh: bool,
+    output: str | None,
 ) -> None:
-    """Show the hosts of INVENTORY; as JSON, with all their variables, secrets masked."""
-    loaded = _load(path, extra_vars)
-    chosen = [host for host in loaded.select(limit) if host.name in loaded.hosts]
+    """Show the hosts of INVENTORY; as JSON, with all their variables, secrets masked.
+
+    With `sources`, each host's source is told, and how long ago that cloud was asked.
+    """
+    loaded = _load(path, extra_vars, refresh)
+    hosts = loaded.select(limit) if loaded.hosts or limit else []
+    chosen = [host for host in hosts if host.name in loaded.hosts]
     kind = output_kind(output)
     if kind == "json":
         click.echo(json.dumps(_described(loaded, [host.name for host in chosen])))
     else:
-        render_table(COLUMNS, [_row(host) for host in chosen], kind, sys.stdout, "hosts")
+        columns = COLUMNS + SOURCE_COLUMNS * bool(loaded.sources)
+        rows = [_row(host) | _origin(loaded, host.name) for host in chosen]
+        render_table(columns, rows, kind, sys.stdout, "hosts")
 
 
-def _load(path: Path | None, extra_vars: tuple[str, ...]) -> Inventory:
-    request = Request(inventory=path, extra_vars=extra_vars)
+def _load(path: Path | None, extra_vars: tuple[str, ...], refresh: bool) -> Inventory:
+    request = Request(inventory=path, extra_vars=extra_vars, refresh=refresh)
     return open_inventory(request, extra_variables(request))
 
 
@@ -79,3 +94,11 @@ def _row(host: Host) -> dict[str, Any]:
         "user": host.user,
         "pool": host.variables.get("pool"),
     }
+
+
+def _origin(inventory: Inventory, name: str) -> dict[str, Any]:
+    """Where a host is from, and how old that knowledge is."""
+    for found in inventory.sources:
+        if name in found.hosts:
+            return {"source": found.provider, "asked_age": round(found.age, 1)}
+    return {"source": "file", "asked_age": None}

@@ -9,8 +9,8 @@ import click
 from provisioner.cli.asking import with_passwords
 from provisioner.cli.failures import FAILED
 from provisioner.cli.options import PATH, Request, host_keys_option
-from provisioner.cli.sources import one_host
-from provisioner.inventory import load_inventory, parse_extra
+from provisioner.cli.sources import one_host, read_inventory
+from provisioner.inventory import parse_extra
 from provisioner.report.text import clean
 from provisioner.ssh.connect import connect, hang_up
 from provisioner.ssh.stream import stream_as_root
@@ -46,7 +46,7 @@ def logs(
 ) -> int:
     """Show what HOST's journal has of the parts that b9prov installs, all of them or one."""
     request = Request(inventory=inventory, limit=host, extra_vars=extra_vars, host_keys=host_keys)
-    loaded = with_passwords(load_inventory(inventory, parse_extra(list(extra_vars))), request)
+    loaded = with_passwords(read_inventory(inventory, parse_extra(list(extra_vars))), request)
     chosen = one_host(loaded, host)
     units = [UNITS[part]] if part else list(UNITS.values())
     command = ["journalctl", "--no-pager", "--output=short-iso", f"--lines={lines}"]

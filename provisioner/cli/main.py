@@ -36,6 +36,7 @@ COMMANDS = {
     "inventory": "Check or show an inventory.",
     "render": "Show the files that `up` would write to a host, without connecting.",
     "play": "Run a playbook of your own.",
+    "box": "Rent machines as ready workers, see what they cost, end them.",
     "plan": "Save what `up` would change, to carry it out later.",
     "apply": "Carry out a plan, if all is still as it was planned.",
     "runs": "Show past runs and their logs.",

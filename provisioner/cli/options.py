@@ -44,6 +44,7 @@ class Request:
     executor: str | None = None
     resume: str | None = None
     verbose: int = 0
+    refresh: bool = False
 
 
 def output_option(*kinds: str) -> Callable[[Command], Command]:
@@ -62,6 +63,9 @@ def output_kind(output: str | None) -> str:
     return output or auto_kind(sys.stdout)
 
 
+refresh_option = click.option(
+    "--refresh", is_flag=True, help="Ask the clouds under `sources` anew, whatever is kept."
+)
 host_keys_option = click.option(
     "--host-keys",
     type=click.Choice(["strict", "accept-new"]),
@@ -109,6 +113,7 @@ _VARIABLES = (
     click.option(
         "--templates", type=DIRECTORY, help="A folder whose templates go before those shipped."
     ),
+    refresh_option,
 )
 _CONNECTING = (
     click.option(

@@ -25,15 +25,19 @@ def run_playbook(
     execute: Callable[[Session, Sink], RunFinished] = Session.execute,
     quiet: bool = False,
     record_as: Sequence[str] = (),
+    again: str | None = None,
 ) -> int:
     """Run it, keep a record and report as asked; the exit code.
 
     `command` are the words that repeat it, `record_as` those that it was begun with where they are
-    others. `quiet` leaves out all but the record.
+    others. `quiet` leaves out all but the record. `again` is what to say in their place where a
+    --limit is none of theirs.
     """
     retry = RetryFile(state_dir() / "retry" / f"{session.playbook.path.stem}.limit")
 
     def rerun(hosts: list[str]) -> str:
+        if again is not None:
+            return again
         limit = retry.limit(hosts) if retry_hosts(hosts) else request.limit
         return shlex.join([*command, *repeated_options(request)]) + _limit(limit)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from provisioner.artifacts.lock import lock_of
+from provisioner.cli.failures import say
 from provisioner.cli.options import DEFAULT_INVENTORY, Request
 from provisioner.errors import BadInput, Problem
 from provisioner.inventory import Host, Inventory, load_inventory, one_shot, parse_extra
@@ -60,7 +62,23 @@ def _open_inventory(request: Request, extra: dict[str, Any]) -> Inventory:
         raise BadInput.of(
             "--gateway-host goes with --host", advice="an inventory has its own `gateway.host`"
         )
-    return load_inventory(inventory_path(request.inventory), extra)
+    return read_inventory(inventory_path(request.inventory), extra, request.refresh)
+
+
+def read_inventory(
+    path: Path,
+    extra: dict[str, Any],
+    refresh: bool = False,
+    further: Mapping[str, dict[str, Any]] | None = None,
+) -> Inventory:
+    """`load_inventory`; what is odd about its sources is told. Raises BadInput."""
+    loaded = load_inventory(path, extra, refresh=refresh, further=further)
+    for each in loaded.sources:
+        for warning in each.warnings:
+            from provisioner.report.text import duration
+
+            say(f"warning: {warning} (asked {duration(each.age)} ago)")
+    return loaded
 
 
 def inventory_path(given: Path | None) -> Path:

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from provisioner.cli.options import PATH, host_keys_option
-from provisioner.cli.sources import one_host
+from provisioner.cli.sources import one_host, read_inventory
 from provisioner.errors import BadInput
-from provisioner.inventory import Host, load_inventory, parse_extra
+from provisioner.inventory import Host, parse_extra
 from provisioner.ssh.connect import Unreachable, connection_to
 from provisioner.ssh.hostkeys import STRICT, UntrustedHostKey
 from provisioner.ssh.knownhosts import line_of, name_of
@@ -36,7 +36,7 @@ def ssh(
     """Log in to HOST with OpenSSH: its address, user, port, key, jump hosts and pinned host key are
     those of the inventory. With a COMMAND run that, as ssh does; the exit code is ssh's.
     """
-    chosen = one_host(load_inventory(inventory, parse_extra(list(extra_vars))), host)
+    chosen = one_host(read_inventory(inventory, parse_extra(list(extra_vars))), host)
     with _host_key_options(chosen, host_keys) as options:
         try:
             return subprocess.run(

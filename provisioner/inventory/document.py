@@ -9,7 +9,7 @@ from provisioner.inventory import schema
 from provisioner.inventory.explain import check, shown, suggestion
 from provisioner.inventory.merge import marked, place
 from provisioner.secrets import Secret
-from provisioner.yamlsource import MarkedDict
+from provisioner.yamlsource import MarkedDict, MarkedList
 
 _SECTIONS = frozenset(
     name for name, key in schema.HostSettings.keys.items() if isinstance(key.kind, type)
@@ -29,6 +29,21 @@ def normalise(data: MarkedDict) -> MarkedDict:
     gateway = result.get("gateway")
     if isinstance(gateway, MarkedDict) and isinstance(gateway.get("standby"), MarkedDict):
         gateway["standby"] = _entries(gateway["standby"], "host")
+    if isinstance(result.get("sources"), MarkedList):
+        result["sources"] = _sources(result["sources"])
+    return result
+
+
+def _sources(data: MarkedList) -> MarkedList:
+    """`data` with a mapping for each source; a cloud's bare name is all that it has."""
+    result = MarkedList()
+    result.source, result.item_sources = data.source, data.item_sources
+    for item, where in zip(data, data.item_sources, strict=True):
+        if isinstance(item, str):
+            item = marked(where, {item: marked(where, {})})
+        elif isinstance(item, MarkedDict):
+            item = _mapped(item, set(item))
+        result.append(item)
     return result
 
 
@@ -54,17 +69,20 @@ def _entries(data: MarkedDict, short: str) -> MarkedDict:
     return result
 
 
-def check_document(data: Any, file: str) -> list[Problem]:
+def check_document(data: Any, file: str, hosts_follow: bool = False) -> list[Problem]:
     """What is wrong with the file by itself. `data` is normalised, if it is a mapping."""
     where = Source(file)
     if data is None:
         return [Problem("the inventory is empty", where, EXAMPLE)]
     if not isinstance(data, MarkedDict):
         return [Problem(f"expected a mapping, got {shown(data)}", Source(file, 1), EXAMPLE)]
-    return check(schema.Document, data, where) or [*_check_needed(data, where), *_check_names(data)]
+    return check(schema.Document, data, where) or [
+        *_check_needed(data, where, hosts_follow),
+        *_check_names(data),
+    ]
 
 
-def _check_needed(data: MarkedDict, file: Source) -> list[Problem]:
+def _check_needed(data: MarkedDict, file: Source, hosts_follow: bool) -> list[Problem]:
     """What must be there."""
     problems = []
     gateway = data.get("gateway", {"host": "not even named"})
@@ -74,7 +92,12 @@ def _check_needed(data: MarkedDict, file: Source) -> list[Problem]:
     if gateway.get("standby") and not gateway.get("host"):
         message = "gateway: standby without host"
         problems.append(Problem(message, gateway.where("standby"), "name the first under host:"))
-    if not data.get("hosts"):
+    for index, source in enumerate(data.get("sources", ())):
+        if len(source) != 1:
+            advice = f"write one of {', '.join(schema.CLOUDS)}"
+            at = place(data, ["sources", index], file)
+            problems.append(Problem("sources: each is of one cloud", at, advice))
+    if not (data.get("hosts") or data.get("sources") or hosts_follow):
         problems.append(Problem("there are no hosts", place(data, ["hosts"], file), EXAMPLE))
     return problems
 

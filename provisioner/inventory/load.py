@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from provisioner.errors import BadInput, Problem, Source
-from provisioner.inventory import conflicts, schema
+from provisioner.inventory import conflicts, schema, sourced
 from provisioner.inventory.document import check_document, normalise
 from provisioner.inventory.extra import COMMAND_LINE, split_extra
 from provisioner.inventory.merge import mark, marked, merge, merge_all, place, without
@@ -29,17 +30,25 @@ _ONE_SHOT = Source("command line")
 _SHARED_LOGIN = ("user", "identity_file", "jump", "become_password", "connect_timeout")
 
 
-def load_inventory(path: Path, extra: dict[str, Any] | None = None) -> Inventory:
+def load_inventory(
+    path: Path,
+    extra: dict[str, Any] | None = None,
+    *,
+    refresh: bool = False,
+    further: Mapping[str, dict[str, Any]] | None = None,
+) -> Inventory:
     """Read an inventory; `extra` (see `parse_extra`) goes over everything in it.
 
-    Secrets are resolved at once. Raises one BadInput with all that is wrong.
+    Secrets are resolved at once, and clouds under `sources` are asked, or their listings taken that
+    were kept from before, unless it is to `refresh`. `further` hosts are added where neither the
+    file nor a source has them. Raises one BadInput with all that is wrong.
     """
     references = References(path.parent)
     try:
         data = load_yaml(path, references.tags)
     except BadInput as error:
         raise BadInput([*references.problems, *error.problems]) from None
-    return _build(data, str(path), extra, references.problems)
+    return _build(data, str(path), extra, references.problems, refresh, further)
 
 
 def one_shot(
@@ -79,7 +88,12 @@ def _one_shot_gateway(entry: dict[str, Any], extra: dict[str, Any]) -> dict[str,
 
 
 def _build(
-    data: Any, source: str, extra: dict[str, Any] | None, problems: list[Problem]
+    data: Any,
+    source: str,
+    extra: dict[str, Any] | None,
+    problems: list[Problem],
+    refresh: bool = False,
+    further: Mapping[str, dict[str, Any]] | None = None,
 ) -> Inventory:
     gateway_extra, host_extra, wrong = split_extra(extra)
     if isinstance(data, MarkedDict):
@@ -87,9 +101,12 @@ def _build(
         if gateway_extra and not wrong:
             over = marked(data.source, {"gateway": gateway_extra}, {"gateway": COMMAND_LINE})
             data = merge(data, over)
-    _refuse([*problems, *wrong, *check_document(data, source)])
+    _refuse([*problems, *wrong, *check_document(data, source, further is not None)])
+    data, found = sourced.with_machines(data, refresh)
+    data = sourced.with_further(data, further or {}, found)
+    _refuse(check_document(data, source) if found or further else [])
     membership = _membership(data)
-    layers = {name: _merged(data, name, membership[name], host_extra) for name in data["hosts"]}
+    layers = {name: _merged(data, name, membership[name], host_extra) for name in membership}
     gateway = _gateway(data, host_extra)
     _refuse(conflicts.check(data, layers, gateway))
     hosts = {name: _host(name, layer, membership[name]) for name, layer in layers.items()}
@@ -97,7 +114,7 @@ def _build(
         group: tuple(name for name in hosts if group in membership[name])
         for group in data.get("groups", {})
     }
-    return Inventory(gateway, hosts, groups, source)
+    return Inventory(gateway, hosts, groups, source, found)
 
 
 def _refuse(problems: list[Problem]) -> None:
@@ -117,7 +134,7 @@ def _membership(data: MarkedDict) -> dict[str, tuple[str, ...]]:
             for group, entry in groups.items()
             if name in entry.get("hosts", ()) or group in host.get("groups", ())
         )
-        for name, host in data["hosts"].items()
+        for name, host in data.get("hosts", {}).items()
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from provisioner.errors import BadInput, Source
 from provisioner.inventory import patterns
 from provisioner.secrets import MASK, Secret, mask
 
@@ -74,14 +75,30 @@ class Gateway:
         return {host.name: host for host in (*first, *(each.host for each in self.standby))}
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a source of hosts had: the names of its hosts, as it was `age` seconds ago.
+
+    `warnings` say what is odd about it, `settings` are the source's own.
+    """
+
+    provider: str
+    hosts: tuple[str, ...]
+    age: float
+    warnings: tuple[str, ...]
+    settings: dict[str, Any] = field(hash=False)
+
+
 @dataclass
 class Inventory:
-    """The gateway, the hosts in the file's order, and the groups with their hosts' names."""
+    """The gateway, the hosts in the file's order, and the groups with their hosts' names; hosts
+    that sources found come after the file's."""
 
     gateway: Gateway
     hosts: dict[str, Host]
     groups: dict[str, tuple[str, ...]]
     source: str
+    sources: tuple[Found, ...] = ()
 
     def select(self, pattern: str | None) -> list[Host]:
         """The hosts that `pattern` names, in the inventory's order; all of them for None.
@@ -91,6 +108,9 @@ class Inventory:
         the gateway host, `gateways` all of them. Raises BadInput for an unknown name and when
         nothing is left.
         """
+        if not self.hosts and pattern not in (GATEWAY, GATEWAYS):
+            advice = "`b9prov inventory show --refresh` asks them anew; see their filters"
+            raise BadInput.of("its sources have no hosts", Source(self.source), advice)
         if pattern is None:
             return list(self.hosts.values())
         if pattern.strip() == GATEWAY and self.gateway.host:

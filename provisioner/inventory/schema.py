@@ -201,6 +201,47 @@ class GatewaySettings(Login):
     vars = Key(f.VARIABLES, {}, "variables of your own, for playbooks on that host")
 
 
+class CloudSource(Section):
+    """Which machines of a cloud are hosts, and how they are reached."""
+
+    names = Key(ListOf(f.TEXT), [], "only machines of these names, with * and ?")
+    tags = Key(ListOf(f.TEXT), [], "only those with all these tags: KEY or KEY=VALUE")
+    regions = Key(ListOf(f.WORD), [], "only those in these regions")
+    states = Key(
+        ListOf(f.choice("starting", "running", "unhealthy", "stopped", "ended", "unknown")),
+        ["running"],
+        "only those in these states; []: all",
+    )
+    group = Key(f.NAME, None, "group that they are in; made when it is not under groups")
+    user = Key(f.WORD, None, "SSH user; null: as their group or defaults say, or ubuntu")
+    private = Key(f.BOOLEAN, False, "reach them at their private addresses")
+    cache = Key(f.whole(0, 86400), 300, "seconds until the cloud is asked again")
+    api = Key(f.URL, None, "base URL of the API; null: the provider's")
+
+
+class LambdaSource(CloudSource):
+    """An account at Lambda."""
+
+    api_key = Key(f.SECRET, None, "API key; null: LAMBDA_API_KEY")
+
+
+class CrusoeSource(CloudSource):
+    """A project at Crusoe."""
+
+    access_key_id = Key(f.WORD, None, "null: CRUSOE_ACCESS_KEY_ID, then the profile's")
+    secret_key = Key(f.SECRET, None, "null: CRUSOE_SECRET_KEY, then the profile's")
+    project = Key(f.WORD, None, "its id; null: CRUSOE_DEFAULT_PROJECT, then the profile's")
+    profile = Key(f.WORD, None, "profile of ~/.crusoe/config; null: CRUSOE_PROFILE, or its own")
+
+
+CLOUDS: dict[str, Key] = {
+    "lambda": Key(LambdaSource, None, "machines of an account at Lambda"),
+    "crusoe": Key(CrusoeSource, None, "machines of a project at Crusoe"),
+}
+# `lambda` can't be written as the name of an attribute
+OneSource: type[Section] = type("OneSource", (Section,), dict(CLOUDS))
+
+
 class Document(Section):
     """The whole file."""
 
@@ -208,6 +249,7 @@ class Document(Section):
     defaults = Key(Settings, {}, "settings of every host")
     groups = Key(ByName(GroupSettings), {}, "hosts with settings in common; a later one wins")
     hosts = Key(ByName(HostSettings), {}, "the workers")
+    sources = Key(ListOf(OneSource), [], "clouds whose machines are workers too")
 
 
 CONNECTION_KEYS = ("address", *Login.keys)

@@ -12,12 +12,14 @@ from provisioner.inventory.merge import plain
 class Key:
     """A key of a section: the kind of its values, its default and its meaning.
 
-    It may be null where its default is. The default of a section is that of each of its keys.
+    It may be null where its default is. The default of a section is that of each of its keys, or
+    null where it need not be there.
     """
 
     def __init__(self, kind: Kind, default: Any, description: str) -> None:
         self.kind, self.description = kind, description
-        self.default = values(kind, default) if isinstance(kind, type) else default
+        whole = isinstance(kind, type) and default is not None
+        self.default = values(kind, default) if whole else default  # type: ignore[arg-type]
 
 
 class Section:

@@ -34,6 +34,7 @@ _WIDEST = 40  # a cell's characters, on a terminal, before it folds
 _UNBOUNDED = 10_000
 _TITLES = {
     "agent_version": "agent",
+    "asked_age": "asked",
     "cpu": "CPU",
     "created_age": "created",
     "free_gpus": "free GPUs",
@@ -42,7 +43,9 @@ _TITLES = {
     "id": "ID",
     "last_keepalive_age": "keepalive",
     "last_seen_age": "last seen",
+    "launched_age": "launched",
     "machine_id": "machine",
+    "price": "$/hour",
     "since_age": "up since",
 }
 _STYLES = {"yes": "green", "ready": "green", "active": "green", "ok": "green"} | dict.fromkeys(

@@ -90,10 +90,16 @@ def test_reports_know_only_the_events() -> None:
     assert strangers("report", *(f"provisioner.{name}" for name in allowed), "rich") == []
 
 
-def test_inventories_stand_alone() -> None:
-    allowed = ("errors", "secrets", "yamlsource")
+def test_inventories_know_only_clouds() -> None:
+    allowed = ("clouds", "errors", "secrets", "yamlsource")
     ours = [f"provisioner.{name}" for name in allowed]
     assert strangers("inventory", *ours) == []
+
+
+def test_clouds_know_nothing_of_what_is_done_on_machines() -> None:
+    allowed = ("errors", "paths", "secrets", "wholefile")
+    ours = [f"provisioner.{name}" for name in allowed]
+    assert strangers("clouds", *ours, "requests", "cryptography") == []
 
 
 @pytest.mark.parametrize("room", ["remote", "agent"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from provisioner.errors import BadInput
 from provisioner.inventory import load_inventory, schema
@@ -71,6 +72,30 @@ def test_the_example_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [host.name for host in inventory.select("office,lambda")] == ["w1", "w4"]
     assert inventory.hosts["w4"].variables["gpu"] is False
     assert inventory.hosts["w3.example.org"].address == "w3.example.org"
+
+
+def test_the_example_has_every_key_of_a_source_with_its_default_and_meaning() -> None:
+    """In comments: a source that is there is asked."""
+    _, _, after = EXAMPLE.read_text(encoding="utf-8").partition("\nsources:")
+    lines = [line.removeprefix("#") for line in after.splitlines()[1:]]
+    sources = {
+        name: settings or {}
+        for each in yaml.safe_load("\n".join(lines))
+        for name, settings in each.items()
+    }
+    assert list(sources) == list(schema.CLOUDS)
+    common = schema.CloudSource.keys
+    for name, cloud in schema.CLOUDS.items():
+        assert isinstance(cloud.kind, type)
+        own = {key for key in cloud.kind.keys if name == "lambda" or key not in common}
+        assert sources[name].keys() == own
+        for key in own:
+            described = cloud.kind.keys[key]
+            assert sources[name][key] == described.default
+            assert any(
+                line.strip().startswith(f"{key}: ") and line.endswith(f"# {described.description}")
+                for line in lines
+            ), key
 
 
 @pytest.mark.parametrize("path", EVERY_KEY)
