@@ -22,6 +22,7 @@ COMMANDS = {
     "up": "Make hosts ready workers, from bare Debian on.",
     "down": "Undo `up`: leave nothing behind.",
     "status": "Show which hosts are ready, and why others are not.",
+    "verify": "Prove that workers are ready; with --job, by a Job that runs.",
     "check": "Look at the hosts' GPUs, down to the last row of a truth table.",
     "dashboard": "Watch the workers, live, on a terminal.",
     "gateway": "The gateway host: who has a place on it; cut off, renew keys.",

@@ -43,6 +43,7 @@ _TITLES = {
     "last_keepalive_age": "keepalive",
     "last_seen_age": "last seen",
     "machine_id": "machine",
+    "seconds": "s",
     "since_age": "up since",
 }
 _STYLES = {"yes": "green", "ready": "green", "active": "green", "ok": "green"} | dict.fromkeys(
@@ -102,6 +103,28 @@ def render_network(rows: Sequence[Row], kind: str, stream: TextIO) -> None:
     _write(lines, stream)
 
 
+def render_proofs(rows: Sequence[Row], kind: str, stream: TextIO) -> None:
+    """What `b9prov verify` proved. Rows have `name`, `ok`, `steps` (rows of `step`, `ok` and
+    `seconds`), `job` (of one that ran: `image`, `nodes`, `seconds`; else None), and those that are
+    not ok a `reason` and an `advice`."""
+    steps = [{"name": row["name"], **step} for row in rows for step in row["steps"]]
+    if kind == "json":
+        render_table((), rows, kind, stream, "hosts")
+        return
+    render_table(("name", "step", "ok", "seconds"), steps, kind, stream, "steps")
+    lines = []
+    for row in rows:
+        job = row.get("job")
+        if job:
+            took = f" in {job['seconds']:g} s" if job["seconds"] is not None else ""
+            lines.append(f"{row['name']}: a Job of {one_line(job['image'])} ended well{took}")
+        if not row["ok"]:
+            advice = f" ({one_line(row['advice'])})" if row.get("advice") else ""
+            lines.append(f"{row['name']}: {one_line(row['reason'])}{advice}")
+    lines.append(f"{sum(bool(row['ok']) for row in rows)} of {len(rows)} proven")
+    _write(lines, stream)
+
+
 def _write(lines: Iterable[str], stream: TextIO) -> None:
     out = Writer(stream)
     for line in lines:
@@ -122,6 +145,8 @@ def _cell(column: str, value: Any) -> str:
         return "yes" if value else "no"
     if column.endswith("_age") and isinstance(value, (int, float)):
         return f"{duration(value)} ago"
+    if column == "seconds" and isinstance(value, (int, float)):
+        return f"{value:.2f}"
     if isinstance(value, (list, tuple)):
         return ", ".join(one_line(item) for item in value) or "-"
     return str(value) if column == "name" else one_line(value)
