@@ -27,7 +27,7 @@ from provisioner.paths import shipped_playbook
 from provisioner.report.tables import render_proofs
 
 FACT = "b9_verify"  # the variable in which the playbook leaves what it learnt
-ROLE = "verify : "  # how the names of its tasks begin
+ROLE = "/roles/verify/"  # where the tasks are that prove something
 Row = dict[str, Any]
 
 
@@ -61,6 +61,8 @@ def verify(
     magic = {"verify_job": True} if job else {}
     session = open_session(request, shipped_playbook("verify", request.playbooks), magic)
     rows = ask_proofs(session)
+    if job:
+        rows = rows and [_held_to_job(row) for row in rows]
     if rows is None:
         say("interrupted: a Job that was made ends by itself within 5 minutes")
         return INTERRUPTED
@@ -73,7 +75,7 @@ def ask_proofs(session: Session) -> list[Row] | None:
     steps: dict[str, list[Row]] = {}
 
     def listen(event: Event) -> None:
-        if isinstance(event, TaskFinished) and event.task.startswith(ROLE):
+        if isinstance(event, TaskFinished) and ROLE in event.where:
             _note(steps.setdefault(event.host, []), event)
 
     run = session.run(listen)
@@ -87,7 +89,7 @@ def _note(steps: list[Row], event: TaskFinished) -> None:
     if event.status == "skipped" or event.module in ("debug", "fail", "set_fact"):
         return
     ok = event.status in ("ok", "changed")
-    steps.append({"step": event.task.removeprefix(ROLE), "ok": ok, "seconds": event.seconds})
+    steps.append({"step": event.task, "ok": ok, "seconds": round(event.seconds, 3)})
 
 
 def _row(host: HostState, steps: list[Row]) -> Row:
@@ -100,6 +102,14 @@ def _row(host: HostState, steps: list[Row]) -> Row:
     if not host.summary.well:
         row |= {"reason": host.summary.reason, "advice": host.summary.advice}
     return row
+
+
+def _held_to_job(row: Row) -> Row:
+    """Where no Job could be run, none is proven."""
+    if not row["ok"] or row["job"]:
+        return row
+    reason = "no Job was run: its Kubernetes has no node, or belongs to another (k3s.mode: join)"
+    return row | {"ok": False, "reason": reason, "advice": "verify the server of that cluster"}
 
 
 def _job(job: dict[str, Any], nodes: list[str]) -> Row:
