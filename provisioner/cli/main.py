@@ -30,6 +30,7 @@ COMMANDS = {
     "tunnel": "Open a local port to a worker's k3s, agent or Ollama.",
     "kubeconfig": "Write a kubeconfig for a worker's k3s.",
     "logs": "Show the journal of a worker's tunnel, agent, k3s or Ollama.",
+    "infer": "Try a worker's inference, from start to stop, with its latencies.",
     "ssh": "Log in to a worker, as the inventory says.",
     "exec": "Run a command on many hosts, as root.",
     "cordon": "Let no new pods on a worker's node.",

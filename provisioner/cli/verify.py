@@ -49,9 +49,9 @@ def verify(
     """Prove, step by step, that the gateway can start work on the workers: HOST, or all.
 
     The same as at the end of `up`, with nothing changed before. With --job one of k3s.verify_image
-    is made by the gateway's token, from the gateway host through the tunnel, must end well
-    within 180 s, and is deleted whatever comes of it. INVENTORY is ./inventory.yaml when it is not given. The exit code
-    is 0 when all is proven on all.
+    is made by the gateway's token, from the gateway host through the tunnel, must end well within
+    180 s, and is deleted whatever comes of it. INVENTORY is ./inventory.yaml when it is not given.
+    The exit code is 0 when all is proven on all.
     """
     if host and options["limit"]:
         raise BadInput.of("a HOST and --limit together", advice="give one of them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -97,10 +98,9 @@ def watch_status(session: Session, interval: float, kind: str) -> int:
 
     watch = Watch([host.name for host in chosen], ask, interval)
     watch.start()
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         _draw(watch, interval) if kind == "rich" else _repeat(watch, interval, kind)
-    except KeyboardInterrupt:
-        return 0
+    return 0
 
 
 def _draw(watch: Watch, interval: float) -> None:

@@ -51,7 +51,7 @@ _TITLES = {
     "seconds": "s",
     "since_age": "up since",
 }
-_STYLES = {"yes": "green", "ready": "green", "active": "green", "ok": "green", "up": "green"} | dict.fromkeys(
+_STYLES = dict.fromkeys(("yes", "ready", "active", "ok", "up"), "green") | dict.fromkeys(
     ("no", "failed", "inactive", "unreachable", "missing", "not ready", "down"), "red"
 )
 
@@ -73,9 +73,7 @@ def render_table(
         _plain(titles, cells, stream)
 
 
-def render_status(
-    rows: Sequence[Row], kind: str, stream: TextIO, proofs: bool = False
-) -> None:
+def render_status(rows: Sequence[Row], kind: str, stream: TextIO, proofs: bool = False) -> None:
     """The hosts of `b9prov status`. Rows have STATUS_COLUMNS as keys (what is unknown, None or
     absent; `last_keepalive_age` in seconds) and may have `reason` and `advice`; with `proofs` what
     `forward` and `reverse` say is shown too."""
