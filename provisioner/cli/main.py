@@ -27,6 +27,7 @@ COMMANDS = {
     "dashboard": "Watch the workers, live, on a terminal.",
     "gateway": "The gateway host: who has a place on it; cut off, renew keys.",
     "machine": "List, make and delete machine records at the gateway.",
+    "pool": "List and show the gateway's pools; write the configuration of a new one.",
     "tunnel": "Open a local port to a worker's k3s, agent or Ollama.",
     "kubeconfig": "Write a kubeconfig for a worker's k3s.",
     "logs": "Show the journal of a worker's tunnel, agent, k3s or Ollama.",
