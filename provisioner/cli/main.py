@@ -19,7 +19,9 @@ GRACE = 1.8  # seconds from Ctrl-C to the end, whatever is still being waited fo
 
 # Every command's name, the help that the list shows, and the module that has it under that name.
 COMMANDS = {
+    "init": "Write an inventory, by a few questions whose answers are tried.",
     "up": "Make hosts ready workers, from bare Debian on.",
+    "upgrade": "Bring workers to the inventory's versions, host by host.",
     "down": "Undo `up`: leave nothing behind.",
     "status": "Show which hosts are ready, and why others are not.",
     "verify": "Prove that workers are ready; with --job, by a Job that runs.",

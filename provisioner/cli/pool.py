@@ -89,7 +89,13 @@ def show(
         shown = [machine_row(each) for each in machines or []]
         click.echo(json.dumps({"schema": 1, "pool": row, "machines": shown}))
         return
-    render_table((*COLUMNS, *_COUNTS), [row], kind, sys.stdout, "pools")
+    render_table(
+        (*COLUMNS, *(each for each in _COUNTS if each not in COLUMNS)),
+        [row],
+        kind,
+        sys.stdout,
+        "pools",
+    )
     click.echo()
     render_table(
         MACHINE_COLUMNS, [readable(each) for each in machines or []], kind, sys.stdout, "machines"
