@@ -115,9 +115,8 @@ class Questions:
         path = (self._folder / Path(answer).expanduser()).resolve()
         if path.suffix == ".pub":
             raise Again(f"{path} is the public half; name the private one, {path.stem}")
-        if path.is_file():
-            return str(path)
-        self._settle([Finding("key", False, f"there is no file {path}", "ssh-keygen makes one")])
+        if not path.is_file():  # an inventory that names it would not be taken
+            raise Again(f"there is no file {path}")
         return str(path)
 
     def _gateway(self, answer: str) -> Place:
