@@ -83,15 +83,16 @@ def set_nodes(verb: str, request: Request, seconds: int | None = None) -> int:
 
 def _row(host: HostState, verb: str) -> Row:
     found = host.left(FACT)
-    left = found if isinstance(found, dict) else {}
-    well = host.summary.well
+    left = found if isinstance(found, dict) and host.summary.well else {}
     # what stays keeps a drain from its end, and the node closed all the same
-    known = well or "stays" in left
-    row: Row = {"name": host.name, "ok": well, "node": left.get("node") if known else None}
+    known = bool(left) and (not left.get("failed") or "stays" in left)
+    row: Row = {"name": host.name, "ok": bool(left) and not left.get("failed")}
+    row["node"] = left.get("node") if known else None
     row["takes_pods"] = verb == "uncordon" if known else None
     row |= {key: left.get(key) if known else None for key in ("changed", "evicted", "stays")}
-    if not well:
-        row |= {"reason": host.summary.reason, "advice": host.summary.advice}
+    if not row["ok"]:
+        advice = left.get("advice") or host.summary.advice
+        row |= {"reason": left.get("msg") or host.summary.reason, "advice": advice}
     return row
 
 

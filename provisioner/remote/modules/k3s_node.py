@@ -88,7 +88,8 @@ def _drain(kubectl: list[str], node: str, pods: list[str], seconds: int) -> Resu
     if done.rc == 0:
         return {}
     left = _pods(kubectl, node)
-    outcome = {"evicted": [pod for pod in pods if pod not in left], "stays": left}
+    gone = [pod for pod in pods if pod not in left]
+    outcome = {"changed": True, "node": node, "evicted": gone, "stays": left}
     if not left or "timeout" not in done.stderr:
         raise ModuleFailed(f"kubectl drain: {done.said or done.rc}", **outcome)
     raise ModuleFailed(
