@@ -23,6 +23,8 @@ from provisioner.report.tables import STATUS_COLUMNS, json_row, live_table, stat
 from provisioner.report.text import clean, one_line
 
 REDRAW = 0.5  # seconds at the most between two looks of the terminal's picture
+SCREEN = tuple(each for each in STATUS_COLUMNS if each not in ("models", "gpus"))
+SCREEN += ("gpus", "models")  # the longest last: what does not fit goes
 SHOWN = ("ready", "ssh", "tunnel", "agent", "gateway", "k3s", "ollama", "last_keepalive_age")
 Row = dict[str, Any]
 Ask = Callable[[list[str], Callable[[Row], None]], None]
@@ -107,18 +109,18 @@ def _draw(watch: Watch, interval: float) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
-            live.update(picture(watch.rows(), interval), refresh=True)
+            live.update(picture(watch.rows(), interval, console), refresh=True)
             watch.wait(REDRAW)
 
 
-def picture(rows: list[Row], interval: float) -> Group:
+def picture(rows: list[Row], interval: float, console: Console) -> Group:
     """What the terminal shows."""
     at = datetime.now().strftime("%H:%M:%S")
     foot = Text(f"{at}, every {interval:g} s; Ctrl-C ends", style="dim")
     if not rows:
         return Group(Text("asking the hosts …", style="dim"), foot)
     lines = [Text(clean(line)) for line in status_lines(rows)]
-    return Group(live_table(STATUS_COLUMNS, rows), *lines, foot)
+    return Group(live_table(SCREEN, rows, console), *lines, foot)
 
 
 def _repeat(watch: Watch, interval: float, kind: str) -> None:

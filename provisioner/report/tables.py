@@ -36,6 +36,7 @@ STATUS_COLUMNS = (
 NETWORK_COLUMNS = ("from", "to", "way", "gbps", "wanted", "ok", "retransmits")
 _WIDEST = 40  # a cell's characters, on a terminal, before it folds
 _UNBOUNDED = 10_000
+_LEAST = 4  # columns that stay on the narrowest terminal
 _TITLES = {
     "agent_version": "agent",
     "cpu": "CPU",
@@ -187,9 +188,16 @@ def _rich(titles: list[str], cells: list[list[str]], stream: TextIO) -> None:
     console.print(table)
 
 
-def live_table(columns: Sequence[str], rows: Sequence[Row]) -> Table:
-    """The rows for a part of the screen: what does not fit is cut."""
-    return _table(*_texts(columns, rows), overflow="ellipsis", no_wrap=True)
+def live_table(columns: Sequence[str], rows: Sequence[Row], console: Console) -> Table:
+    """The rows for a part of the screen: the last columns go where they don't fit, then what is
+    long is cut."""
+    shown = list(columns)
+    while True:
+        table = _table(*_texts(shown, rows), overflow="ellipsis", no_wrap=True)
+        wide = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
+        if wide <= console.width or len(shown) <= _LEAST:
+            return table
+        shown.pop()
 
 
 def _texts(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

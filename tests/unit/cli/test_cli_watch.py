@@ -96,10 +96,15 @@ def test_keepalives_age_between_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_picture_and_the_line() -> None:
     rows = [row("w1", k3s="active, cordoned"), row("w2", "down", reason="no \x1b[2Jroute")]
     console = Console(width=120, file=open(os.devnull, "w"), record=True)  # noqa: SIM115
-    console.print(picture(rows, 5))
+    console.print(picture(rows, 5, console))
     shown = console.export_text()
     assert "1 of 2 ready" in shown and "cordoned" in shown and "every 5 s" in shown
-    assert "\x1b" not in shown
+    assert "\x1b" not in shown and "ADDRESS" in shown.upper()
+    console = Console(width=60, file=open(os.devnull, "w"), record=True)  # noqa: SIM115
+    console.print(picture(rows, 5, console))
+    titles, *_ = console.export_text().splitlines()
+    assert titles.split()[:5] == ["name", "ready", "ssh", "tunnel", "agent"]
+    assert "address" not in titles and "…" not in titles
     assert line(rows[0]) == (
         "w1 ready=yes ssh=ok tunnel=- agent=- gateway=- k3s=active,cordoned ollama=- keepalive=3s"
     )
