@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
-from provisioner.cli.asking import with_passwords
+from provisioner import wholefile
+from provisioner.cli.administering import (
+    administered,
+    client,
+    inventory_options,
+    noted_as,
+    pools_of,
+)
 from provisioner.cli.confirm import agreed
 from provisioner.cli.failures import FAILED, say
-from provisioner.cli.options import (
-    PATH,
-    Request,
-    host_keys_option,
-    output_kind,
-    output_option,
-)
-from provisioner.cli.recording import noted
-from provisioner.cli.sources import extra_variables, open_inventory
-from provisioner.errors import BadInput, Source
-from provisioner.gateway.channel_http import session_over
-from provisioner.gateway.client import GatewayClient, Machine
-from provisioner.inventory import GATEWAY, Gateway, Inventory
-from provisioner.journal import Record
+from provisioner.cli.options import output_kind, output_option
+from provisioner.errors import BadInput
+from provisioner.gateway.client import Machine
+from provisioner.inventory import Gateway
 from provisioner.report.tables import render_table
 from provisioner.secrets import revealed
-from provisioner.ssh.connect import Unreachable, connect
 
 COLUMNS = (
     "id",
@@ -51,19 +43,6 @@ COLUMNS = (
 )
 PENDING_SECONDS = 3600  # how long the gateway keeps the record of a machine that never registered
 TUNNEL_PORT = 1994
-Command = Callable[..., Any]
-
-
-def _inventory_options(command: Command) -> Command:
-    for option in (
-        host_keys_option,
-        click.option(
-            "-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`."
-        ),
-        click.argument("inventory", type=PATH, required=False),
-    ):
-        command = option(command)
-    return command
 
 
 _POOL = click.option("--pool", metavar="POOL", required=True, help="The worker pool.")
@@ -80,7 +59,7 @@ def machine() -> None:
 
 
 @machine.command("list", short_help="Show the machines of the inventory's pools.")
-@_inventory_options
+@inventory_options
 @click.option("--pool", metavar="POOL", help="Only this pool. By default: those of all hosts.")
 @output_option()
 def list_(
@@ -95,24 +74,31 @@ def list_(
     INVENTORY is ./inventory.yaml when it is not given. In JSON, `cpu` is in millicores, `memory`
     in MiB, and times are Unix seconds.
     """
-    loaded = _load(inventory, extra_vars)
-    pools = _pools(loaded) if pool is None else [pool]
-    with _client(loaded, host_keys) as client:
-        machines = [each for name in pools for each in client.list_machines(name)]
+    loaded = administered(inventory, extra_vars)
+    pools = pools_of(loaded) if pool is None else [pool]
+    with client(loaded, host_keys) as gateway:
+        machines = [each for name in pools for each in gateway.list_machines(name)]
     kind = output_kind(output)
-    row = _row if kind == "json" else _readable
+    row = machine_row if kind == "json" else readable
     render_table(COLUMNS, [row(each) for each in machines], kind, sys.stdout, "machines")
 
 
-@machine.command(short_help="Make a machine and print its token.")
-@_inventory_options
+@machine.command(short_help="Make a machine, and print how a worker becomes it by hand.")
+@inventory_options
 @_POOL
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the token there, for its owner alone, rather than print it.",
+)
 @output_option("plain", "json")
 def create(
     inventory: Path | None,
     extra_vars: tuple[str, ...],
     host_keys: str,
     pool: str,
+    token_file: Path | None,
     output: str | None,
 ) -> None:
     """Make a machine, for a worker to be set up by hand; print its id, its token and the commands.
@@ -121,26 +107,37 @@ def create(
     shows this once. The machine is forgotten after an hour if no agent registers it. Workers
     that `up` sets up need none of this.
     """
-    loaded = _load(inventory, extra_vars)
-    with _noted(loaded, "create", "--pool", pool), _client(loaded, host_keys) as client:
-        made = client.create_machine(pool)
-    commands = manual_commands(loaded.gateway, made)
+    if token_file and (token_file.exists() or not token_file.absolute().parent.is_dir()):
+        why = "is there already" if token_file.exists() else "is in no folder"
+        raise BadInput.of(f"--token-file: {token_file} {why}", advice="name a new file")
+    loaded = administered(inventory, extra_vars)
+    with (
+        noted_as(loaded, "machine", "create", "--pool", pool),
+        client(loaded, host_keys) as gateway,
+    ):
+        made = gateway.create_machine(pool)
+    token = revealed(made.token) or ""
+    if token_file:
+        wholefile.replace(token_file, f"{token}\n".encode(), 0o600)
+    shown = token if token_file is None else None
     if output == "json":
-        shown = {"id": made.id, "pool": made.pool, "token": revealed(made.token)}
-        expires = PENDING_SECONDS
-        found = {"schema": 1, "machine": shown, "expires_seconds": expires, "commands": commands}
-        click.echo(json.dumps(found))
+        machine = {"id": made.id, "pool": made.pool, "token": shown}
+        machine |= {"token_file": str(token_file)} if token_file else {}
+        commands = guide_commands(loaded.gateway, made)
+        found = {"schema": 1, "machine": machine, "expires_seconds": PENDING_SECONDS}
+        click.echo(json.dumps(found | {"commands": commands}))
     else:
-        click.echo(f"Machine ID: {made.id}\nToken: {revealed(made.token)}\n")
-        click.echo("# by hand, on the worker:")
-        click.echo("\n".join(commands))
-    say("warning: the token is a secret, and it is not shown again; keep it out of logs")
+        place = f"in {token_file}" if token_file else token
+        click.echo(f"Machine ID: {made.id}\nToken: {place}\n")
+        click.echo("\n".join(_manual(loaded.gateway, made)))
+    if shown:
+        say("warning: the token is a secret, and it is not shown again; keep it out of logs")
     say("warning: the machine is forgotten in an hour, if no agent has registered it by then")
 
 
 @machine.command(short_help="Delete a machine.")
 @click.argument("machine_id", metavar="ID")
-@_inventory_options
+@inventory_options
 @_POOL
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def delete(
@@ -156,33 +153,49 @@ def delete(
     INVENTORY is ./inventory.yaml when it is not given. An agent that still runs with the machine's
     token brings the machine back: stop it first. `down` does both.
     """
-    loaded = _load(inventory, extra_vars)
+    loaded = administered(inventory, extra_vars)
     if not (yes or sys.stdin.isatty()):
         raise BadInput.of(f"nobody is here to confirm that {machine_id} goes", advice="say --yes")
-    with _client(loaded, host_keys) as client:
-        known = {each.id: each for each in client.list_machines(pool)}
+    with client(loaded, host_keys) as gateway:
+        known = {each.id: each for each in gateway.list_machines(pool)}
         if machine_id not in known:
             advice = f"there are {', '.join(known)}" if known else "it has none"
             raise click.ClickException(f"pool {pool} has no machine {machine_id!r} ({advice})")
         if not (yes or agreed(f"Delete machine {machine_id} ({known[machine_id].status})?")):
             return FAILED
-        with _noted(loaded, "delete", machine_id, "--pool", pool):
-            client.delete_machine(machine_id, pool)
+        with noted_as(loaded, "machine", "delete", machine_id, "--pool", pool):
+            gateway.delete_machine(machine_id, pool)
     click.echo(f"machine {machine_id} of pool {pool} is deleted")
     return 0
 
 
-def manual_commands(gateway: Gateway, made: Machine) -> list[str]:
-    """What the guide has one type on the worker: the tunnel, if there is one, and the agent."""
-    host, port, commands = "localhost", TUNNEL_PORT, []
-    if gateway.url:
-        parts = urlsplit(gateway.url)
-        host = parts.hostname or ""
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    else:
-        commands.append(_tunnel_command(gateway))
+def _manual(gateway: Gateway, made: Machine) -> list[str]:
+    """The three ways to set the worker up, as lines to read and to copy."""
+    host, port = _reached_at(gateway)
+    tunnel = [] if gateway.url else [_tunnel_command(gateway)]
+    init = ["b9agent", "init", "--gateway", f"{host}:{port}", "--machine-id", made.id]
+    init += ["--pool", made.pool]
+    return [
+        "# on the worker, as in the guide; its agent shows the token to whoever lists processes",
+        *guide_commands(gateway, made),
+        "",
+        "# or with b9agent, which has the token in a file that its owner alone reads",
+        "install -m 600 /dev/stdin ~/.b9-token  # paste the token, then Ctrl-D",
+        *tunnel,
+        f"{shlex.join(init)} --token-file ~/.b9-token",
+        "b9agent run",
+        "",
+        "# or by `b9prov up`: under the host, in the inventory",
+        f'#   machine_id: "{made.id}"',
+        "#   machine_token: !env B9_MACHINE_TOKEN",
+    ]
+
+
+def guide_commands(gateway: Gateway, made: Machine) -> list[str]:
+    """What the guide has one type on the worker: the tunnel, if there is one, and the agent. The
+    token is asked for, so that it is in no shell's history."""
+    host, port = _reached_at(gateway)
     agent = {
-        "--token": revealed(made.token) or "",
         "--machine-id": made.id,
         "--pool-name": made.pool,
         "--gateway-host": host,
@@ -190,11 +203,20 @@ def manual_commands(gateway: Gateway, made: Machine) -> list[str]:
     }
     words = " ".join(f"{option} {shlex.quote(value)}" for option, value in agent.items())
     return [
-        *commands,
+        "read -rs B9_MACHINE_TOKEN  # paste the token, then Enter",
+        *([] if gateway.url else [_tunnel_command(gateway)]),
         "cd /path/to/beta9",
         "pip install -r cmd/agent/requirements.txt",
-        f"python -m cmd.agent {words}",
+        f'python -m cmd.agent --token "$B9_MACHINE_TOKEN" {words}',
     ]
+
+
+def _reached_at(gateway: Gateway) -> tuple[str, int]:
+    """Where an agent on the worker reaches the gateway."""
+    if not gateway.url:
+        return "localhost", TUNNEL_PORT
+    parts = urlsplit(gateway.url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _tunnel_command(gateway: Gateway) -> str:
@@ -206,53 +228,8 @@ def _tunnel_command(gateway: Gateway) -> str:
     return shlex.join([*words, target])
 
 
-def _load(path: Path | None, extra_vars: tuple[str, ...]) -> Inventory:
-    """The inventory, good enough to administer its gateway. Raises BadInput."""
-    request = Request(inventory=path, extra_vars=extra_vars)
-    loaded = open_inventory(request, extra_variables(request))
-    gateway, where = loaded.gateway, Source(loaded.source)
-    if not (gateway.url or gateway.host):
-        advice = "the SSH address of the gateway host, or the URL of the API"
-        raise BadInput.of("gateway: host or url is needed", where, advice)
-    if not gateway.admin_token:
-        advice = "for instance `admin_token: !env B9_ADMIN_TOKEN`"
-        raise BadInput.of("gateway.admin_token is needed", where, advice)
-    return loaded if gateway.url else with_passwords(loaded, replace(request, limit=GATEWAY))
-
-
-@contextmanager
-def _noted(inventory: Inventory, *words: str) -> Iterator[None]:
-    """The audit log knows of what is done in the block."""
-    command = shlex.join(["b9prov", "machine", *words])
-    with noted(Record(command, "", str(Path(inventory.source).resolve()))) as record:
-        yield
-        record.exit_code = 0
-
-
-def _pools(inventory: Inventory) -> list[str]:
-    return list(dict.fromkeys(host.variables["pool"] for host in inventory.hosts.values()))
-
-
-@contextmanager
-def _client(inventory: Inventory, host_keys: str) -> Iterator[GatewayClient]:
-    gateway = inventory.gateway
-    assert gateway.admin_token
-    if gateway.url:
-        yield GatewayClient(gateway.url, gateway.admin_token)
-        return
-    assert gateway.host
-    # What paramiko logs, tracebacks and all, comes back as errors with a reason.
-    logging.getLogger("paramiko").addHandler(logging.NullHandler())
-    try:
-        connection = connect(gateway.host, host_keys)
-    except Unreachable as error:
-        raise Unreachable(f"the gateway host: {error.reason}", error.advice) from None
-    with connection:
-        session = session_over(connection.transport)
-        yield GatewayClient(f"http://{gateway.api}", gateway.admin_token, session)
-
-
-def _row(shown: Machine) -> dict[str, Any]:
+def machine_row(shown: Machine) -> dict[str, Any]:
+    """The machine for a listing, in JSON."""
     return {
         "id": shown.id,
         "pool": shown.pool,
@@ -270,9 +247,9 @@ def _row(shown: Machine) -> dict[str, Any]:
     }
 
 
-def _readable(shown: Machine) -> dict[str, Any]:
+def readable(shown: Machine) -> dict[str, Any]:
     """The row with quantities as the gateway's documents write them."""
-    row = _row(shown)
+    row = machine_row(shown)
     mib = shown.memory
     row["cpu"] = f"{shown.cpu}m" if shown.cpu else None
     row["memory"] = (f"{mib // 1024}Gi" if mib % 1024 == 0 else f"{mib}Mi") if mib else None

@@ -64,7 +64,7 @@ def tunnel(
     """
     session = kubeconfig.kubeconfig_session(inventory, host, extra_vars, host_keys)
     chosen = one_host(session.inventory, host)
-    far = _far(chosen, target)
+    far = far_end(chosen, target)
     connection = connect(chosen, host_keys)
     try:
         with (
@@ -81,7 +81,7 @@ def tunnel(
         hang_up(connection)
 
 
-def _far(host: Host, target: str) -> tuple[str, int]:
+def far_end(host: Host, target: str) -> tuple[str, int]:
     """Where it leads, as seen from the host. Raises click.UsageError."""
     if target == "k3s":
         return LOOPBACK, kubeconfig.PORT

@@ -241,7 +241,7 @@ def test_a_job_is_run_to_its_end_and_leaves_nothing(lab: Lab, worker: dict) -> N
         events = b9prov("up", lab, *VERIFY_JOB)
     assert events[-1]["hosts"]["w1"]["changed"] == 0
     ran = [event.get("task") for event in events if event["event"] == "task_finished"]
-    assert "it did what it was to do" in ran
+    assert "the Job ended well" in ran
     assert JOB not in kubectl(lab, "get", "jobs", "-o", "name")
 
 

@@ -23,6 +23,11 @@ class Nodes:
             self.kept[name] = False
             self._save()
 
+    @property
+    def open(self) -> bool:
+        """Whether any node takes new pods."""
+        return not all(self.kept.values())
+
     def all(self) -> Iterable[Json]:
         """The nodes as Kubernetes has them."""
         return [self._node(name) for name in sorted(self.kept)]

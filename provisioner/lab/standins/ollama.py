@@ -23,7 +23,7 @@ DEFAULT_REGISTRY = "registry.ollama.ai"
 MAX_BODY = 1 << 20
 MODEL_BYTES = 4 << 20  # what a pull claims to fetch; nothing of that size is kept
 PULL_STEPS = 4
-_PATHS = {"/", *(f"/api/{n}" for n in "version tags ps pull show generate delete".split())}
+_PATHS = {"/", *(f"/api/{n}" for n in "version tags ps pull show generate chat delete".split())}
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]*")
 
 Json = dict[str, Any]
@@ -153,6 +153,13 @@ def generate(store: Store, name: str) -> Iterator[Json]:
     }
 
 
+def _message(line: Json) -> Json:
+    """A line of a text as one of a chat."""
+    content = line.pop("response")
+    line.pop("context", None)
+    return {**line, "message": {"role": "assistant", "content": content}}
+
+
 class Handler(BaseHTTPRequestHandler):
     """The HTTP API."""
 
@@ -177,7 +184,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._guarded(
-            {"/api/pull": self._pull, "/api/show": self._show, "/api/generate": self._gen}
+            {
+                "/api/pull": self._pull,
+                "/api/show": self._show,
+                "/api/generate": self._gen,
+                "/api/chat": self._chat,
+            }
         )
 
     def do_DELETE(self) -> None:
@@ -223,6 +235,9 @@ class Handler(BaseHTTPRequestHandler):
     def _gen(self, body: Json, name: str) -> None:
         self._stream(iter(list(generate(self.store, name))), body)
 
+    def _chat(self, body: Json, name: str) -> None:
+        self._stream(iter([_message(line) for line in generate(self.store, name)]), body)
+
     def _delete(self, body: Json, name: str) -> None:
         self.store.remove(name)
         self._send(200, b"", "text/plain")
@@ -252,9 +267,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _last_of(self, lines: list[Json]) -> None:
         """The one answer of a call that asked for no stream."""
-        last = lines[-1]
-        text = "".join(line.get("response", "") for line in lines)
-        self._json(500 if "error" in last else 200, {**last, "response": text} if text else last)
+        last = dict(lines[-1])
+        if "message" in last:
+            said = [line["message"]["content"] for line in lines]
+            last["message"] = {**last["message"], "content": "".join(said)}
+        elif text := "".join(line.get("response", "") for line in lines):
+            last["response"] = text
+        self._json(500 if "error" in last else 200, last)
 
     def _json(self, status: int, value: Json) -> None:
         data = json.dumps(value, separators=(",", ":")).encode()

@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from administered import ADMIN, describe
+
+from provisioner.gateway.client import GatewayClient
+from provisioner.lab.reference_gateway import Gateway, Pool, Settings
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -80,3 +84,19 @@ def playbook(folder: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def gateway(folder: Path) -> Iterator[Gateway]:
+    """Pools `gpu` and `cpu`, and `own`, which is local; ./inventory.yaml gives its URL."""
+    pools = [Pool("gpu", "H100"), Pool("cpu"), Pool("own", local=True)]
+    running = Gateway(Settings({pool.name: pool for pool in pools}, admin_token=ADMIN))
+    running.start()
+    describe(folder, f"url: {running.url}, admin_token: {ADMIN}")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def admin(gateway: Gateway) -> GatewayClient:
+    return GatewayClient(gateway.url, ADMIN)

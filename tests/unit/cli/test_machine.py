@@ -5,39 +5,17 @@ from __future__ import annotations
 import json
 import os
 import pty
-from collections.abc import Iterator
-from pathlib import Path
+import stat
 
 import pytest
 import requests
+from administered import ADMIN, HOSTS, describe
 
-from provisioner.gateway.client import GatewayClient, Machine
-from provisioner.lab.reference_gateway import Gateway, Pool, Settings
+from provisioner.cli.machine import guide_commands
+from provisioner.gateway.client import Machine
+from provisioner.inventory import load_inventory
+from provisioner.lab.reference_gateway import Gateway
 from provisioner.secrets import revealed
-
-ADMIN = "admin-token-of-the-reference"
-HOSTS = "hosts:\n  w1: {address: 192.0.2.1, pool: gpu}\n  w2: {address: 192.0.2.2, pool: cpu}\n"
-
-
-@pytest.fixture
-def gateway(folder: Path) -> Iterator[Gateway]:
-    """Pools `gpu` and `cpu`, and `own`, which is local; ./inventory.yaml gives its URL."""
-    pools = [Pool("gpu", "H100"), Pool("cpu"), Pool("own", local=True)]
-    running = Gateway(Settings({pool.name: pool for pool in pools}, admin_token=ADMIN))
-    running.start()
-    describe(folder, f"url: {running.url}, admin_token: {ADMIN}")
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def admin(gateway: Gateway) -> GatewayClient:
-    return GatewayClient(gateway.url, ADMIN)
-
-
-def describe(folder: Path, gateway: str) -> None:
-    """An inventory whose section `gateway` has these keys."""
-    (folder / "inventory.yaml").write_text(f"gateway: {{{gateway}}}\n{HOSTS}")
 
 
 def make_ready(gateway: Gateway, machine: Machine) -> None:
@@ -94,11 +72,14 @@ def test_a_machine_made_can_be_registered_with_the_token_shown(b9prov, gateway, 
     first, second, *_ = done.stdout.splitlines()
     machine_id, token = first.removeprefix("Machine ID: "), second.removeprefix("Token: ")
     port = gateway.url.rpartition(":")[2]
-    assert done.stdout.splitlines()[-1] == (
-        f"python -m cmd.agent --token {token} --machine-id {machine_id} --pool-name gpu "
-        f"--gateway-host 127.0.0.1 --gateway-port {port}"
-    )
+    assert (
+        f'python -m cmd.agent --token "$B9_MACHINE_TOKEN" --machine-id {machine_id} '
+        f"--pool-name gpu --gateway-host 127.0.0.1 --gateway-port {port}\n"
+    ) in done.stdout
+    assert f"b9agent init --gateway 127.0.0.1:{port} --machine-id {machine_id}" in done.stdout
+    assert f'machine_id: "{machine_id}"' in done.stdout
     assert "ssh" not in done.stdout  # the URL is reached without a tunnel
+    assert done.stdout.count(token) == 1  # no command has it
     assert "secret" in done.stderr and "an hour" in done.stderr
     assert token not in done.stderr
     (pending,) = admin.list_machines("gpu")
@@ -112,7 +93,32 @@ def test_a_machine_made_as_json(b9prov, gateway, admin) -> None:
     assert found["schema"] == 1 and found["expires_seconds"] == 3600
     assert len(found["machine"]["token"]) == 88
     assert [found["machine"]["id"]] == [each.id for each in admin.list_machines("cpu")]
-    assert found["commands"][-1].startswith("python -m cmd.agent --token ")
+    assert found["commands"][-1].startswith('python -m cmd.agent --token "$B9_MACHINE_TOKEN"')
+
+
+def test_a_token_goes_into_a_file_of_its_owner(b9prov, gateway, admin, folder) -> None:
+    words = ("machine", "create", "--pool", "gpu", "--token-file", "token")
+    done = b9prov(*words)
+    token = (folder / "token").read_text().strip()
+    assert done.returncode == 0 and len(token) == 88
+    assert token not in done.stdout + done.stderr and "Token: in token" in done.stdout
+    assert stat.S_IMODE((folder / "token").stat().st_mode) == 0o600
+    (machine,) = admin.list_machines("gpu")
+    make_ready(gateway, Machine(machine.id, "gpu", "pending", token=token))
+    done = b9prov(*words, "--output", "json")
+    assert done.returncode == 2 and "is there already" in done.stderr
+    assert len(admin.list_machines("gpu")) == 1  # none was made in vain
+
+
+def test_the_commands_are_the_guides_with_its_tunnel(folder) -> None:
+    text = f"gateway: {{host: gw.example.org, user: ann, port: 2222, admin_token: x}}\n{HOSTS}"
+    path = folder / "inventory.yaml"
+    path.write_text(text)
+    commands = guide_commands(load_inventory(path).gateway, Machine("e13daa82", "a pool", ""))
+    assert commands[1] == "ssh -fNL 1994:localhost:31994 -p 2222 ann@gw.example.org"
+    assert commands[-1].endswith(
+        "--machine-id e13daa82 --pool-name 'a pool' --gateway-host localhost --gateway-port 1994"
+    )
 
 
 def test_a_delete_asks_unless_told_not_to(b9prov, gateway, admin) -> None:

@@ -16,7 +16,7 @@ from provisioner.report import (
     write_retry_file,
 )
 from provisioner.report.diff import diff_lines
-from provisioner.report.tables import render_status, render_table
+from provisioner.report.tables import render_proofs, render_status, render_table
 from provisioner.report.text import duration, size, tail
 
 READY = {
@@ -30,6 +30,12 @@ READY = {
     "k3s": "active",
     "ollama": "active",
     "last_keepalive_age": 12.3,
+    "ssh": "ok",
+    "gateway": "ready",
+    "models": ["one", "two"],
+    "gpus": 2,
+    "forward": {"ok": True, "proof": "the health answers"},
+    "reverse": {"ok": False, "proof": "another certificate"},
 }
 NOT_READY = {"name": "w2", "ready": False, "reason": "refused", "advice": "start it"}
 
@@ -44,13 +50,50 @@ class Terminal(io.StringIO):
 def test_status_as_text() -> None:
     stream = io.StringIO()
     render_status([READY, NOT_READY], "plain", stream)
-    assert stream.getvalue() == (
-        "NAME  READY  MACHINE   POOL  ADDRESS     TUNNEL  AGENT   K3S     OLLAMA  KEEPALIVE\n"
-        "w1    yes    5f3e2a11  gpu   10.199.0.2  active  active  active  active  12s ago\n"
-        "w2    no     -         -     -           -       -       -       -       -\n"
-        "w2: refused (start it)\n"
-        "1 of 2 ready\n"
+    lines = stream.getvalue().splitlines()
+    assert [line.split("  ")[0] for line in lines[:3]] == ["NAME", "w1", "w2"]
+    titles = (
+        "NAME READY SSH TUNNEL AGENT GATEWAY K3S OLLAMA MODELS GPUS KEEPALIVE MACHINE POOL ADDRESS"
     )
+    assert lines[0].split() == titles.split()
+    cells = "w1 yes ok active active ready active active one, two 2 12s ago 5f3e2a11 gpu 10.199.0.2"
+    assert " ".join(lines[1].split()) == cells
+    assert lines[2].split() == ["w2", "no", *["-"] * 12]
+    assert lines[3:] == [
+        "w2: refused (start it)",
+        "1 of 2 ready",
+    ]
+
+
+def test_status_with_what_proves_it() -> None:
+    stream = io.StringIO()
+    render_status([READY, NOT_READY], "plain", stream, proofs=True)
+    assert stream.getvalue().splitlines()[3:5] == [
+        "w1: forward up: the health answers",
+        "w1: reverse down: another certificate",
+    ]
+
+
+def test_proofs_of_workers() -> None:
+    steps = [{"step": "the agent is ready", "ok": True, "seconds": 0.1234}]
+    job = {"image": "busybox", "uid": "u", "seconds": 2.0, "nodes": ["w1"]}
+    rows = [
+        {"name": "w1", "ok": True, "steps": steps, "job": job},
+        {"name": "w2", "ok": False, "steps": [], "job": None, "reason": "gone", "advice": "up"},
+    ]
+    stream = io.StringIO()
+    render_proofs(rows, "plain", stream)
+    shown = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+    assert shown == [
+        "NAME STEP OK S",
+        "w1 the agent is ready yes 0.12",
+        "w1: a Job of busybox ended well in 2 s",
+        "w2: gone (up)",
+        "1 of 2 proven",
+    ]
+    stream = io.StringIO()
+    render_proofs(rows, "json", stream)
+    assert json.loads(stream.getvalue()) == {"schema": 1, "hosts": rows}
 
 
 def test_listings_as_json_hold_all_that_the_rows_hold() -> None:
