@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
-
-from provisioner.paths import data_dir
 
 PAGE = "docs/troubleshooting.md"
 
@@ -52,7 +51,7 @@ CODES = {
     "B9-GPU": Code("the GPUs can't be used", ("NVIDIA checks failed",)),
     "B9-PORT": Code("a port is taken by another program"),
     "B9-PREFLIGHT": Code("the host is not fit as it is", ("preflight checks failed",)),
-    "B9-APT": Code("apt is busy or fails", ("apt is busy", "dpkg was interrupted")),
+    "B9-APT": Code("apt is busy or fails", ("apt is busy", "an earlier installation was cut off")),
     "B9-ARTIFACT": Code(
         "a big file can't be had", ("no source gave", "no SHA-256 is known", "was not fetched")
     ),
@@ -130,14 +129,25 @@ def code_of(message: str) -> str:
     return next(found, "")
 
 
-def see(code: str) -> str:
-    """Where a code is explained, as a line that follows an error."""
-    return f"see {code}: b9prov explain {code}, or {PAGE}#{code.lower()}"
+def marked(message: str) -> str:
+    """A message with its code behind it, where it has one and does not name it."""
+    code = code_of(message)
+    return f"{message} [{code}]" if code and code not in message else message
+
+
+def see(codes: Iterable[str]) -> str:
+    """Where codes are explained, as a line that follows errors; "" for none."""
+    every = list(dict.fromkeys(filter(None, codes)))
+    if len(every) == 1:
+        return f"see {PAGE}#{every[0].lower()}, or: b9prov explain {every[0]}"
+    return f"see {PAGE}, or: b9prov explain {' '.join(every)}" if every else ""
 
 
 @functools.lru_cache
 def sections() -> dict[str, str]:
     """The page's section of each code, in Markdown, without its heading."""
+    from provisioner.paths import data_dir  # only `explain` has to find the page
+
     page = (data_dir("docs") / "troubleshooting.md").read_text("utf-8")
     parts = re.split(r"^(#{2,3}) (.*)$\n", page, flags=re.MULTILINE)[1:]
     headed = zip(parts[1::3], parts[2::3], strict=True)

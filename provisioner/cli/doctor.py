@@ -151,7 +151,7 @@ class Doctor:
             return f"nothing is wrong with {workers} and the gateway"
         rest = sum(each.follows is not None for each in found)
         one = "1 cause" if len(causes) == 1 else f"{len(causes)} causes"
-        return f"{one}, {rest} that follow; {see(causes[0].code)}"
+        return f"{one}, {rest} that follow; {see(each.code for each in causes)}"
 
 
 def _fleet(inventory: Inventory, hosts: dict[str, HostState], chosen: Iterable[Any]) -> Fleet:

@@ -173,7 +173,7 @@ def cut_off(ready: Driver) -> Iterator[None]:
     try:
         yield
     finally:
-        gateway("restore")
+        gateway("restore", "--yes")
 
 
 @contextmanager
@@ -320,7 +320,7 @@ class Case:
 
 
 CASES = {
-    "host off": Case("B9-SSH-DOWN", host_off),
+    "host off": Case("B9-SSH-DOWN", host_off, of_w1(connect_timeout=2)),
     "tunnel stopped": Case("B9-TUNNEL-DOWN", given("systemctl stop b9-tunnel"), heals=True),
     "tunnel's key taken out": Case(
         "B9-TUNNEL-KEY", said("b9-tunnel", "Permission denied", key_taken_out)
