@@ -52,9 +52,7 @@ CODES = {
     "B9-PORT": Code("a port is taken by another program"),
     "B9-PREFLIGHT": Code("the host is not fit as it is", ("preflight checks failed",)),
     "B9-APT": Code("apt is busy or fails", ("apt is busy", "an earlier installation was cut off")),
-    "B9-ARTIFACT": Code(
-        "a big file can't be had", ("no source gave", "no SHA-256 is known", "was not fetched")
-    ),
+    "B9-ARTIFACT": Code("a big file can't be had", ("no source gave", "no SHA-256 is known")),
     "B9-NOT-INSTALLED": Code("`up` has not been run there, or was undone"),
     # the gateway and its host
     "B9-GATEWAY-DOWN": Code("the gateway does not answer", ("the gateway does not answer",)),
@@ -66,7 +64,7 @@ CODES = {
     "B9-GATEWAY-HOST": Code(
         "the gateway host is not ready for tunnels",
         (
-            "the gateway host is not ready for tunnels",
+            "is not ready for tunnels",
             "sshd keeps ",
             "sshd's configuration is broken",
         ),

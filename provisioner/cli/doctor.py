@@ -150,8 +150,9 @@ class Doctor:
         if not causes:
             return f"nothing is wrong with {workers} and the gateway"
         rest = sum(each.follows is not None for each in found)
-        one = "1 cause" if len(causes) == 1 else f"{len(causes)} causes"
-        return f"{one}, {rest} that follow; {see(each.code for each in causes)}"
+        number = "1 cause" if len(causes) == 1 else f"{len(causes)} causes"
+        what = f"{number}, {rest} that follow{'s' * (rest == 1)}"
+        return f"{what}; {see(each.code for each in causes)}"
 
 
 def _fleet(inventory: Inventory, hosts: dict[str, HostState], chosen: Iterable[Any]) -> Fleet:

@@ -66,6 +66,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_TUNNEL, (*_HOST, *_UNREACHABLE, "B9-GATEWAY-HOST")),
     **dict.fromkeys(_AGENT, _HOST),
     **dict.fromkeys(_REFUSALS, (*_HOST, *_POOL)),
+    "B9-TUNNEL-DOWN": (*_HOST, *_UNREACHABLE, "B9-GATEWAY-HOST", "B9-TUNNEL-ADDRESS"),
     "B9-GATEWAY-HOST": ("B9-DISK",),
     "B9-GATEWAY-DOWN": ("B9-DISK",),
     "B9-GATEWAY-SICK": ("B9-DISK",),

@@ -90,7 +90,7 @@ def _down(worker: Host, fleet: Fleet) -> Finding | None:
             f"port {port}, the tunnel's near end, is taken by {holder}",
             "another program listens there; what it answers is not the gateway's",
             "stop it, or set tunnel.port in the inventory and run b9prov up",
-            tuple(_of_lines(lines, re.compile("in use|forward")) or lines[:2]),
+            tuple((_of_lines(lines, re.compile("in use")) or lines)[:2]),
         )
     return _at_far_end(worker, fleet) or _finding(
         worker,

@@ -159,7 +159,6 @@ def key_taken_out(ready: Driver) -> Iterator[None]:
         yield
     finally:
         ready.up("--limit", "w1")
-        assert keys.read_text() == before
 
 
 @contextmanager
@@ -336,7 +335,7 @@ CASES = {
     ),
     "no way to the gateway host": Case(
         "B9-TUNNEL-PATH",
-        said("b9-tunnel", "unreachable", no_way_there),
+        said("b9-tunnel", "No route to host", no_way_there),
     ),
     "address taken off": Case("B9-TUNNEL-ADDRESS", address_off, heals=True),
     "port taken": Case("B9-PORT", said("b9-tunnel", "in use", port_taken)),
@@ -399,7 +398,7 @@ CASES = {
     ),
     "sudo wants a password": Case(
         "B9-SUDO",
-        given("mv /etc/sudoers.d/90-admin /root", "mv /root/90-admin /etc/sudoers.d"),
+        given("mv /etc/sudoers.d/90-admin /var", "mv /var/90-admin /etc/sudoers.d"),
     ),
 }
 
