@@ -21,7 +21,7 @@ def explain(codes: tuple[str, ...]) -> None:
         for code, about in CODES.items():
             click.echo(f"{code:<{width}}  {about.title}")
         return
-    click.echo("\n\n".join(f"{code}: {sections()[code]}" for code in wanted))
+    click.echo("\n\n".join(f"{code}: {CODES[code].title}\n\n{sections()[code]}" for code in wanted))
 
 
 def _known(code: str) -> str:

@@ -25,6 +25,7 @@ DROP_IN = "/run/systemd/system/reference-gateway.service.d/fault.conf"
 PROGRAM = "/usr/bin/python3 /opt/reference-gateway/reference_gateway.py"
 KNOWN_HOSTS = "/etc/b9prov/tunnel/known_hosts"
 PYZ = "/usr/local/lib/b9agent/b9agent.pyz"
+UNITS = "b9-tunnel.service b9agent.service"
 BACK_SECONDS = 30.0
 CLOCK = """\
 #define _GNU_SOURCE
@@ -159,6 +160,7 @@ def key_taken_out(ready: Driver) -> Iterator[None]:
         yield
     finally:
         ready.up("--limit", "w1")
+        sh(ready.lab.host("w1"), "systemctl restart b9-tunnel")  # or it pauses between two tries
 
 
 @contextmanager
@@ -173,6 +175,7 @@ def cut_off(ready: Driver) -> Iterator[None]:
         yield
     finally:
         gateway("restore", "--yes")
+        sh(ready.lab.host("w1"), "systemctl restart b9-tunnel")
 
 
 @contextmanager
@@ -186,7 +189,7 @@ def address_off(ready: Driver) -> Iterator[None]:
 def no_way_there(ready: Driver) -> Iterator[None]:
     route = f"unreachable {ready.lab.gateway.address}/32"
     inject = f"ip route add {route}; systemctl restart b9-tunnel"
-    with given(inject, f"ip route del {route}")(ready):
+    with given(inject, f"ip route del {route}; systemctl restart b9-tunnel")(ready):
         yield
 
 
@@ -217,7 +220,14 @@ def record_deleted(ready: Driver) -> Iterator[None]:
     """Between two keepalives, which are a minute apart."""
     worker = ready.lab.host("w1")
     with in_config("keepalive_interval", lambda _: "60")(ready):
-        settled(ready)
+        begun = time.time()
+        sh(worker, "systemctl restart b9agent")
+
+        def is_ready_anew() -> bool:
+            state = json.loads(sh(worker, "cat /run/b9agent/state.json || echo {}") or "{}")
+            return bool(state.get("state") == "ready" and state["since"] >= begun)
+
+        wait_until(is_ready_anew, BACK_SECONDS, "the agent is ready anew")
         delete_machine(ready.lab, machine_id(worker))
         yield
 
@@ -381,6 +391,15 @@ CASES = {
         said("b9agent", "status=2", in_config("keepalive_interval", lambda _: "no")),
     ),
     "token of k3s void": Case("B9-K3S-TOKEN", k3s_token_void),
+    "taken away": Case(
+        "B9-NOT-INSTALLED",
+        given(
+            f"systemctl stop {UNITS}; mkdir /var/away; cd /etc/systemd/system;"
+            f" mv {UNITS} /var/away; systemctl daemon-reload",
+            "mv /var/away/* /etc/systemd/system; rmdir /var/away; systemctl daemon-reload;"
+            f" systemctl start {UNITS}",
+        ),
+    ),
     "k3s stopped": Case("B9-K3S-DOWN", given("systemctl stop k3s"), heals=True),
     "Ollama stopped": Case("B9-OLLAMA-DOWN", given("systemctl stop ollama"), heals=True),
     "disk full": Case(
@@ -438,16 +457,6 @@ def test_what_is_harmless_is_a_note(ready: Driver) -> None:
     assert "provider not implemented" in note["evidence"][0]
 
 
-def test_a_host_that_was_never_set_up(ready: Driver) -> None:
-    worker = ready.lab.host("w3")
-    ready.lab.reset(worker)
-    try:
-        ran = doctor(ready, "w3")
-        assert [each["code"] for each in found(ran)][:1] == ["B9-NOT-INSTALLED"], tail(ran)
-    finally:
-        ready.up("--limit", "w3")
-
-
 def test_a_gateway_host_that_is_off_leaves_the_workers_to_be_asked(ready: Driver) -> None:
     ready.lab.gateway.kill()
     try:
@@ -459,6 +468,7 @@ def test_a_gateway_host_that_is_off_leaves_the_workers_to_be_asked(ready: Driver
     finally:
         ready.lab.gateway.start()
         ready.lab.wait_gateway()
+        sh(ready.lab.host("w1"), "systemctl restart b9-tunnel")
     settled(ready)
 
 

@@ -59,7 +59,9 @@ DOCUMENTED = [
         {
             "w1": HostSummary(12, 3, 1),
             "w2": HostSummary(
-                unreachable=True, reason="nothing answers at 10.0.0.8:22", advice="is sshd running there?"
+                unreachable=True,
+                reason="nothing answers at 10.0.0.8:22",
+                advice="is sshd running there?",
             ),
         },
         41.5,
