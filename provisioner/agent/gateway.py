@@ -19,14 +19,20 @@ PATHS = {
 }
 # Registering takes the gateway 5 s when it waits for Tailscale first.
 TIMEOUTS = {Action.REGISTER: 30.0, Action.KEEPALIVE: 15.0}
+# So says a gateway that can't come to its workers.
+NO_WAY = "it gave no configuration: it has neither Tailscale nor a direct host to come by"
 
 
 class Verdict(NamedTuple):
-    """An answer as the state machine takes it, and as a person reads it."""
+    """An answer as the state machine takes it, and as a person reads it.
+
+    `doubt` is what a registration that went well tells of a gateway that can still do nothing.
+    """
 
     answer: Answer
     reason: str = ""
     ttl: float = DEFAULT_TTL
+    doubt: str = ""
 
 
 class Gateway:
@@ -59,7 +65,9 @@ def judge(action: Action, response: Response) -> Verdict:
     if response.status == 200:
         state = document.get("machine_state")
         if isinstance(state, dict):
-            return Verdict(Answer.OK, ttl=_ttl(state.get("ttl_seconds")))
+            blind = action is Action.REGISTER and document.get("config", True) is None
+            ttl = _ttl(state.get("ttl_seconds"))
+            return Verdict(Answer.OK, ttl=ttl, doubt=NO_WAY if blind else "")
         return Verdict(Answer.TROUBLE, f"{action.value}: 200, but not an answer of a gateway")
     message = document.get("message")
     shown = one_line(message) if isinstance(message, str) else ""

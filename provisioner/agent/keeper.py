@@ -139,6 +139,8 @@ class Keeper:
     def _tell(self, before: Standing, action: Action, verdict: Verdict) -> None:
         after = self.standing
         if verdict.answer is Answer.OK:
+            if action is Action.REGISTER:
+                self._log.trouble("gateway", verdict.doubt)
             if after.state is not before.state or before.last_error:
                 self._log.info(f"the machine is {after.state.value}")
             else:

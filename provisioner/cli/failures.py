@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from provisioner.codes import marked
 from provisioner.errors import BadInput
 from provisioner.secrets import mask
 
@@ -16,6 +17,7 @@ FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 DEBUG_VARIABLE = "B9PROV_DEBUG"
+INPUT_CODE = "B9-INPUT"
 
 
 def report_failure(error: BaseException) -> int:
@@ -36,9 +38,9 @@ def report_failure(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, BadInput):
         for problem in error.problems:
-            say(f"error: {_one_line(str(problem))}")
+            say(f"error: {_one_line(str(problem))} [{INPUT_CODE}]")
         return BAD_INPUT
-    say(f"error: {_one_line(_explanation(error))}")
+    say(f"error: {marked(_one_line(_explanation(error)))}")
     return FAILED
 
 

@@ -25,6 +25,8 @@ COMMANDS = {
     "down": "Undo `up`: leave nothing behind.",
     "status": "Show which hosts are ready, and why others are not.",
     "verify": "Prove that workers are ready; with --job, by a Job that runs.",
+    "doctor": "Find out what is wrong with workers or gateway, and what mends it.",
+    "explain": "What a code such as B9-SSH-KEY means, and what mends it.",
     "check": "Look at the hosts' GPUs, down to the last row of a truth table.",
     "dashboard": "Watch the workers, live, on a terminal.",
     "gateway": "The gateway host: who has a place on it; cut off, renew keys.",

@@ -9,7 +9,15 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
-from provisioner.engine.events import Event, HostSummary, RunFinished, TaskProgress
+from provisioner.codes import code_of
+from provisioner.engine.events import (
+    Event,
+    HostSummary,
+    HostUnreachable,
+    RunFinished,
+    TaskFinished,
+    TaskProgress,
+)
 from provisioner.report.files import failed_hosts, how_it_ended
 from provisioner.report.stream import Writer
 from provisioner.report.text import masked
@@ -40,6 +48,10 @@ class JsonLines:
             self._finish(event)
         elif not (isinstance(event, TaskProgress) and self._too_soon(event)):
             content = {key: getattr(event, key) for key in event.__dataclass_fields__}
+            if isinstance(event, HostUnreachable):
+                content["code"] = code_of(event.reason) or None
+            elif isinstance(event, TaskFinished) and event.status == "failed":
+                content["code"] = code_of(str(event.result.get("msg", ""))) or None
             self._write(_name(type(event).__name__), content)
 
     def close(self) -> None:
@@ -112,6 +124,7 @@ def _end(summary: HostSummary) -> dict[str, Any]:
         "end": how_it_ended(summary),
         "reason": masked(reason),
         "advice": masked(summary.advice),
+        "code": code_of(reason) or None,
     }
 
 

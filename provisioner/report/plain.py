@@ -130,10 +130,12 @@ class Plain:
     def _verdict(self, end: Verdict) -> None:
         self._line("")
         for trouble in end.troubles:
-            self._line(f"{trouble.host} {trouble.what}: {trouble.reason}")
+            self._line(f"{trouble.host} {trouble.what}: {trouble.marked}")
             if trouble.advice:
                 self._details([Detail("advice", trouble.advice.splitlines())])
         self._line(end.headline)
+        if end.see:
+            self._line(end.see)
         if end.retry:
             self._line(f"retry just those: {end.retry}")
 

@@ -215,13 +215,15 @@ class Rich:
                     ("✗ ", "bold red"),
                     (trouble.host, "bold"),
                     (f" {trouble.what}: ", "red"),
-                    trouble.reason,
+                    trouble.marked,
                 )
             )
             for line in trouble.advice.splitlines():
                 self._print(Text(f"  {line}", style="cyan"))
         style = "bold green" if end.good else "bold red"
         self._print(Text(f"{'✓' if end.good else '✗'} {end.headline}", style=style))
+        if end.see:
+            self._print(Text(end.see, style="dim"), unbroken=True)
         if end.retry:
             self._print(Text.assemble("retry just those: ", (end.retry, "bold")), unbroken=True)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from provisioner.codes import code_of, see
 from provisioner.engine.events import HostSummary, RunFinished
 from provisioner.report.files import failed_hosts, how_it_ended
 from provisioner.report.text import clean, duration, names, number, one_line
@@ -23,6 +24,12 @@ class Trouble:
     what: str  # failed, unreachable, stopped, unfinished
     reason: str
     advice: str = ""
+    code: str = ""
+
+    @property
+    def marked(self) -> str:
+        """The reason with its code behind it."""
+        return f"{self.reason} [{self.code}]" if self.code else self.reason
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,11 @@ class Verdict:
     good: bool
     troubles: list[Trouble] = field(default_factory=list)
     retry: str = ""
+
+    @property
+    def see(self) -> str:
+        """Where what went wrong is explained; "" for nowhere."""
+        return see(trouble.code for trouble in self.troubles)
 
 
 def verdict(event: RunFinished, track: Track, rerun: Rerun) -> Verdict:
@@ -108,4 +120,5 @@ def _trouble(name: str, summary: HostSummary, track: Track) -> Trouble:
     told = one_line(summary.reason or summary.stopped)
     reason = told or (seen.trouble if seen else "") or "no reason was given"
     what = how_it_ended(summary)
-    return Trouble(name, what, reason, clean(summary.advice).strip())
+    code = code_of(summary.reason or summary.stopped)
+    return Trouble(name, what, reason, clean(summary.advice).strip(), code)

@@ -130,6 +130,12 @@ def test_at_hand(reader: Reader) -> None:
     assert "Started b9-tunnel.service" in said and "w2 | active" in said and "load average" in said
 
 
+def test_the_doctor(reader: Reader) -> None:
+    said = reader.types(shown("console", "b9prov doctor"))
+    assert "nothing is wrong with 2 workers and the gateway" in said
+    assert "authorises the worker's key again" in said
+
+
 def test_the_network(reader: Reader) -> None:
     assert "6 of 6 fast enough" in reader.types(shown("console", "b9prov nettest"))
 

@@ -51,6 +51,15 @@ class Run:
         return [standing.state.value for standing in self.published]
 
 
+def test_a_gateway_that_gives_no_configuration_is_doubted(gateway: ScriptedGateway) -> None:
+    """It has no way to this machine: said once, and no more when that has changed."""
+    status, body = REGISTERED
+    gateway.script.extend([(status, {**body, "config": None}), ALIVE, GONE, REGISTERED])
+    run = Run(gateway.port, 4).go()
+    assert run.lines.getvalue().count("gateway: it gave no configuration") == 1
+    assert "gateway: well again" in run.lines.getvalue()
+
+
 def test_register_then_keepalive_at_once_then_every_interval(gateway: ScriptedGateway) -> None:
     run = Run(gateway.port, 4).go()
     assert gateway.paths == ["register", "keepalive", "keepalive", "keepalive"]

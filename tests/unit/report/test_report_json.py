@@ -54,12 +54,14 @@ DOCUMENTED = [
             },
         },
     ),
-    HostUnreachable("w2", "connection refused", "is sshd running there?"),
+    HostUnreachable("w2", "nothing answers at 10.0.0.8:22", "is sshd running there?"),
     RunFinished(
         {
             "w1": HostSummary(12, 3, 1),
             "w2": HostSummary(
-                unreachable=True, reason="connection refused", advice="is sshd running there?"
+                unreachable=True,
+                reason="nothing answers at 10.0.0.8:22",
+                advice="is sshd running there?",
             ),
         },
         41.5,
