@@ -24,6 +24,7 @@ COMMANDS = {
     "status": "Show which hosts are ready, and why others are not.",
     "check": "Look at the hosts' GPUs, down to the last row of a truth table.",
     "dashboard": "Watch the workers, live, on a terminal.",
+    "web": "Watch the workers, live, in a browser on this machine.",
     "gateway": "The gateway host: who has a place on it; cut off, renew keys.",
     "machine": "List, make and delete machine records at the gateway.",
     "tunnel": "Open a local port to a worker's k3s, agent or Ollama.",

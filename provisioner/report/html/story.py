@@ -134,6 +134,8 @@ class Story:
 
     def _finish(self, event: RunFinished) -> None:
         self.finished = event
+        for name in set(self.hosts) - set(event.hosts):
+            del self.hosts[name]  # it was only asked by others
         for name, summary in event.hosts.items():
             host = self.host(name)
             cut_off = name in event.unfinished and summary.well
