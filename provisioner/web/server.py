@@ -25,6 +25,7 @@ from provisioner.web.rows import COLUMNS
 
 LOOPBACK = "127.0.0.1"
 CLIENTS = 32  # at once; each has a thread
+LOOK_UP = 0.1  # seconds between looks whether it is to end
 BEAT = 10.0  # seconds between signs of life
 TIMEOUT = 15.0  # seconds that a client may keep us waiting
 OWN_NAMES = frozenset(("127.0.0.1", "localhost", "[::1]"))
@@ -59,7 +60,7 @@ class Server:
 
     def begin(self) -> None:
         """Serve, in threads of its own."""
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        threading.Thread(target=self._http.serve_forever, args=(LOOK_UP,), daemon=True).start()
 
     def close(self) -> None:
         """Serve no more."""
@@ -176,8 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
         yield "all", {"rows": rows}
         while not fleet.closed:
             version, rows = fleet.news(version, BEAT)
-            yield "rows" if rows else "beat", {"rows": rows}
-        yield "end", {}
+            kind = "rows" if rows else "end" if fleet.closed else "beat"
+            yield kind, {"rows": rows}
 
 
 def _is_own(host: str) -> bool:

@@ -99,7 +99,6 @@
     const x = Math.max(8, Math.min(bar.left, innerWidth - box.width - 8));
     tip.style.transform = `translate(${x}px, ${Math.max(8, bar.top - box.height - 6)}px)`;
   });
-  addEventListener("scroll", hide, { passive: true });
 
   const show = (task) => {
     for (const each of all(".found")) each.classList.remove("found");
