@@ -1,4 +1,4 @@
-"""The page of `b9prov web` in Chromium, with rows that the tests make up; tests/hosts has real ones."""
+"""The page of `b9prov web` in Chromium, with made-up rows; tests/hosts has real ones."""
 
 from __future__ import annotations
 

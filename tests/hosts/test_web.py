@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-def test_an_agent_that_stops_is_shown_and_so_is_its_return(
+def test_what_stops_is_shown_without_a_reload_and_so_is_its_return(
     ready: Driver, web: tuple[Running, str], page: Page
 ) -> None:
     running, link = web
@@ -65,9 +66,44 @@ def test_an_agent_that_stops_is_shown_and_so_is_its_return(
     assert host.exec(["systemctl", "start", "b9agent"]).returncode == 0
     expect(worker.locator("[data-cell=ready]")).to_have_text("ready", timeout=SECONDS)
     expect(page.locator("#headline")).to_have_text("3 of 3 workers ready")
+
+    away = ready.lab.host("w3")
+    gone = page.locator("tbody[data-host=w3] [data-cell=ready]")
+    away.stop()
+    try:
+        expect(gone).to_have_text("unreachable", timeout=SECONDS)
+    finally:
+        away.start()
+    expect(gone).to_have_text("ready", timeout=SECONDS)
     assert page.evaluate("window.notReloaded") and said == []
 
     running.interrupt()
     ended = running.end(10)
     assert (ended.code, ended.err) == (0, "closed\n")
     expect(page.locator("#line")).to_have_class("lost")
+
+
+def test_every_kind_of_run_leaves_a_report(ready: Driver) -> None:
+    """The table of the GPUs and that of the network are in it, made of what was really found."""
+    inventory, report = str(ready.inventory()), ready.home / "report.html"
+
+    def written(*words: str) -> str:
+        argv = [PROGRAM, *words, "--limit", "w1", "--report", str(report)]
+        done = subprocess.run(argv, env=ready.env, capture_output=True, text=True, timeout=60)
+        assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
+        assert report.stat().st_mode & 0o777 == 0o600
+        page = report.read_text("utf-8")
+        report.unlink()
+        return page
+
+    page = written("up", inventory, "--check", "--diff")
+    assert "the host can become a worker" in page and "nothing would change" in page
+    page = written("check", "gpu", inventory)
+    assert re.search(r"<h1>\d+ checks? of GPUs: ", page) and '<h2 id="gpus-title">' in page
+    page = written("nettest", inventory, "--seconds", "1")
+    assert re.search(r"<h1>\d of 2 directions fast enough", page) and "retransmits" in page
+    plan = ready.home / "monday.plan"
+    assert "nothing would change" in written("plan", inventory, "-o", str(plan))
+    argv = [PROGRAM, "apply", str(plan), "--report", str(report)]
+    done = subprocess.run(argv, env=ready.env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "b9prov apply" in report.read_text("utf-8"), done.stderr
