@@ -80,6 +80,8 @@ def lane(host: Host, scale: Scale) -> list[Bar]:
         if task.status != "skipped"
     ]
     if host.lost is not None:
+        if host.connected is None:
+            bars.append(scale.bar("connect", scale.begun, host.lost))
         bars.append(scale.bar("unreachable", host.lost, host.lost))
     return bars
 
