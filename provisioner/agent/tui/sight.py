@@ -41,7 +41,8 @@ class Watch:
 
     `open` makes the way to it, and raises Trouble. `tell(sight)` and `hear(event)` are called in
     its threads. The pods and the events are asked for only while `detailed`; else it looks every
-    `calm` seconds. Where something is wrong it tries again after `longest` seconds at the latest.
+    `calm` seconds (CALM_PERIOD). Where something is wrong it tries again after `longest` seconds at
+    the latest (LONGEST_PAUSE).
     """
 
     def __init__(
@@ -51,12 +52,13 @@ class Watch:
         tell: Callable[[Sight], None],
         hear: Callable[[Event], None],
         detailed: bool = True,
-        calm: float = CALM_PERIOD,
-        longest: float = LONGEST_PAUSE,
+        calm: float | None = None,
+        longest: float | None = None,
     ) -> None:
         self.name = name
         self._open, self._tell, self._hear = open, tell, hear
-        self._calm, self._longest = calm, longest
+        self._calm = CALM_PERIOD if calm is None else calm
+        self._longest = LONGEST_PAUSE if longest is None else longest
         self._detailed = threading.Event()
         self._ended = threading.Event()
         self._hurry = threading.Event()
@@ -136,7 +138,7 @@ class Watch:
         while not self._ended.is_set():
             self._detailed.wait()
             way = self._way
-            if way is not None:
+            if way is not None and not self._ended.is_set():
                 with contextlib.suppress(Trouble):  # the looks tell what is wrong
                     self._listen(way.client)
             self._ended.wait(FIRST_PAUSE)
