@@ -11,13 +11,13 @@ APT_PACKAGES_REAL := etcd-server gcc libc6-dev g++
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 MIN_GO := 1.24
 
-.PHONY: demo test setup setup-apt setup-real lint audit unit fuzz contract hosts real oracle bench bench-agent \
+.PHONY: demo test setup setup-apt setup-real lint audit unit fuzz contract browser hosts real oracle bench bench-agent \
 	bench-recovery bench-throughput clean
 
 demo: setup
 	$(SUDO) $(VENV)/bin/b9prov demo
 
-test: setup setup-real lint audit unit contract hosts real oracle
+test: setup setup-real lint audit unit contract browser hosts real oracle
 
 setup: setup-apt $(VENV)/.installed
 
@@ -57,6 +57,9 @@ fuzz: setup
 
 contract: setup
 	$(VENV)/bin/pytest -q tests/contract
+
+browser: setup
+	$(VENV)/bin/pytest -q tests/browser
 
 hosts: setup
 	$(SUDO) $(VENV)/bin/pytest -q tests/hosts

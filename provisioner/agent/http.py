@@ -98,8 +98,8 @@ def _explained(endpoint: Endpoint, silence: str) -> Iterator[None]:
         yield
     except socket.timeout:  # noqa: UP041 (an alias of TimeoutError only from Python 3.10 on)
         raise Silence(silence) from None
-    except OSError as problem:
-        reason = problem.strerror or str(problem) or type(problem).__name__
+    except (OSError, EOFError) as problem:  # the latter of a channel whose connection has ended
+        reason = getattr(problem, "strerror", "") or str(problem) or type(problem).__name__
         raise HTTPProblem(f"cannot reach {endpoint}: {reason}") from problem
 
 

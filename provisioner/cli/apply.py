@@ -12,7 +12,7 @@ import click
 from provisioner.cli.digests import what_differs
 from provisioner.cli.failures import FAILED, say
 from provisioner.cli.forecast import Forecast
-from provisioner.cli.options import PATH, Request, connection_options, output_option
+from provisioner.cli.options import JUNIT, PATH, REPORT, Request, connection_options, output_option
 from provisioner.cli.run_playbook import retry_hosts, run_playbook, source_words, unvalued
 from provisioner.cli.session import Session, agent_zipapp, open_session
 from provisioner.errors import BadInput
@@ -36,7 +36,8 @@ _MOST = 5  # differences that are told of a host
 @connection_options
 @output_option()
 @click.option("--diff", is_flag=True, help="Show how files change.")
-@click.option("--junit", type=PATH, metavar="FILE", help="Also write a JUnit report.")
+@JUNIT
+@REPORT
 @click.option("-v", "--verbose", count=True, help="Show more of what tasks returned.")
 def apply(file: Path, extra_vars: tuple[str, ...], **options: Any) -> int:
     """Carry out the plan in FILE, on its hosts, if all is still as it was planned.

@@ -10,8 +10,11 @@ from typing import Any
 import click
 
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
+from provisioner.cli.html import html_report
 from provisioner.cli.options import (
+    JUNIT,
     PATH,
+    REPORT,
     Request,
     connection_options,
     output_kind,
@@ -20,6 +23,7 @@ from provisioner.cli.options import (
     variable_options,
 )
 from provisioner.cli.session import Session, open_session
+from provisioner.engine.events import Sink
 from provisioner.engine.host import HostState
 from provisioner.paths import shipped_playbook
 from provisioner.report.checks import render_checks
@@ -40,32 +44,39 @@ def check() -> None:
 @variable_options
 @connection_options
 @output_option()
-@click.option("--junit", type=PATH, metavar="FILE", help="Also write a JUnit report.")
-def gpu(inventory: Path | None, junit: Path | None, output: str | None, **options: Any) -> int:
+@JUNIT
+@REPORT
+def gpu(
+    inventory: Path | None,
+    junit: Path | None,
+    report: Path | None,
+    output: str | None,
+    **options: Any,
+) -> int:
     """Show the truth table of each host's GPUs: what was found, what is wanted, what to do.
 
     INVENTORY is ./inventory.yaml when it is not given. The exit code is 1 when a row failed;
     warnings, and what can't be judged, are no failures.
     """
     request = Request(inventory=inventory, output=output, **options)
-    report = Junit(junit) if junit else None
+    suites = Junit(junit) if junit else None
     session = open_session(request, shipped_playbook("check_gpu", request.playbooks), {})
     started = time.monotonic()
-    rows = ask_checks(session)
+    rows = ask_checks(session, html_report(report, request, ["b9prov", "check", "gpu"]))
     if rows is None:
         say("interrupted: nothing was changed")
         return INTERRUPTED
     render_checks(rows, output_kind(output), sys.stdout)
-    if report:
+    if suites:
         for row in rows:
-            report.check(row["host"], row)
-        report.write(time.monotonic() - started)
+            suites.check(row["host"], row)
+        suites.write(time.monotonic() - started)
     return FAILED if any(_is_failure(row) for row in rows) else 0
 
 
-def ask_checks(session: Session) -> list[Row] | None:
+def ask_checks(session: Session, sink: Sink | None = None) -> list[Row] | None:
     """The rows of all hosts of the session; None when the user interrupted it."""
-    hosts = session.ask()
+    hosts = session.ask(sink)
     return None if hosts is None else [row for host in hosts for row in _rows(host)]
 
 

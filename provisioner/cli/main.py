@@ -29,6 +29,7 @@ COMMANDS = {
     "explain": "What a code such as B9-SSH-KEY means, and what mends it.",
     "check": "Look at the hosts' GPUs, down to the last row of a truth table.",
     "dashboard": "Watch the workers, live, on a terminal.",
+    "web": "Watch the workers, live, in a browser on this machine.",
     "gateway": "The gateway host: who has a place on it; cut off, renew keys.",
     "machine": "List, make and delete machine records at the gateway.",
     "pool": "List and show the gateway's pools; write the configuration of a new one.",

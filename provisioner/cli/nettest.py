@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
+from provisioner.cli.html import html_report
 from provisioner.cli.options import (
     PATH,
+    REPORT,
     Request,
     connection_options,
     output_kind,
@@ -63,6 +65,7 @@ Row = dict[str, Any]
 @variable_options
 @connection_options
 @output_option()
+@REPORT
 def nettest(
     inventory: Path | None,
     seconds: int,
@@ -70,6 +73,7 @@ def nettest(
     pairs: str,
     servers: tuple[str, ...],
     output: str | None,
+    report: Path | None,
     **options: Any,
 ) -> int:
     """Measure the network between workers, to the gateway host and to further servers.
@@ -85,7 +89,7 @@ def nettest(
         asked["servers"] = [_endpoint(each) for each in servers]
     magic = {f"nettest_{name}": value for name, value in asked.items()}
     session = open_session(request, shipped_playbook("nettest", request.playbooks), magic)
-    hosts = session.ask()
+    hosts = session.ask(html_report(report, request, ["b9prov", "nettest"]))
     if hosts is None:
         say("interrupted: its servers end by themselves")
         return INTERRUPTED

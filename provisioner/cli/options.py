@@ -35,6 +35,7 @@ class Request:
     extra_vars: tuple[str, ...] = ()
     output: str | None = None
     junit: Path | None = None
+    report: Path | None = None
     playbooks: Path | None = None
     templates: Path | None = None
     host_keys: str = "strict"
@@ -167,6 +168,10 @@ _SPREADING = (
         help="Spread the hosts over a Dask cluster (needs b9prov[dask]).",
     ),
 )
+JUNIT = click.option("--junit", type=PATH, metavar="FILE", help="Also write a JUnit report.")
+REPORT = click.option(
+    "--report", type=PATH, metavar="FILE", help="Also write a report as one HTML file."
+)
 CHECK = click.option("--check", is_flag=True, help="Show what would change; touch nothing.")
 DIFF = click.option("--diff", is_flag=True, help="Show how files change.")
 VERBOSE = click.option("-v", "--verbose", count=True, help="Show more of what tasks returned.")
@@ -176,7 +181,8 @@ _RUNNING = (
     CHECK,
     DIFF,
     output_option(),
-    click.option("--junit", type=PATH, metavar="FILE", help="Also write a JUnit report."),
+    JUNIT,
+    REPORT,
     VERBOSE,
 )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from provisioner import __version__
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import Request, output_kind
 from provisioner.cli.recording import noted, record_run
@@ -15,7 +16,8 @@ from provisioner.cli.session import Session
 from provisioner.engine.events import Event, RunFinished, Sink
 from provisioner.inventory import is_gateway
 from provisioner.paths import state_dir
-from provisioner.report import failed_hosts, fan_out, make_report, write_retry_file
+from provisioner.report import Rerun, failed_hosts, fan_out, make_report, write_retry_file
+from provisioner.secrets import mask
 
 
 def run_playbook(
@@ -42,6 +44,7 @@ def run_playbook(
         return shlex.join([*command, *repeated_options(request)]) + _limit(limit)
 
     words = record_as or [*command, *repeated_options(request), *_once_options(request)]
+    files = [] if quiet else _files(request, mask(shlex.join(words)), rerun)
     recording = record_run(session, request, words, rerun, retry.path)
     sinks: list[Sink] = [recording.journal]
     report = None
@@ -53,7 +56,7 @@ def run_playbook(
             diff=request.diff,
             verbose=request.verbose,
         )
-        sinks = [retry, *_junit(request), *sinks, report]
+        sinks = [retry, *files, *sinks, report]
     with noted(recording.journal.record), recording.journal as journal:
         try:
             code = exit_code(execute(recording.session, fan_out(*sinks)))
@@ -64,12 +67,18 @@ def run_playbook(
     return code
 
 
-def _junit(request: Request) -> list[Sink]:
-    if request.junit is None:
-        return []
-    from provisioner.report.junit import Junit
+def _files(request: Request, command: str, rerun: Rerun) -> list[Sink]:
+    """The reports that are files. Raises BadInput where one can't be written."""
+    sinks: list[Sink] = []
+    if request.junit:
+        from provisioner.report.junit import Junit
 
-    return [Junit(request.junit)]
+        sinks.append(Junit(request.junit))
+    if request.report:
+        from provisioner.report.html import HtmlReport
+
+        sinks.append(HtmlReport(request.report, command, rerun, __version__))
+    return sinks
 
 
 def exit_code(finished: RunFinished) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 
-from provisioner.cli.options import output_kind, output_option
+from provisioner import __version__
+from provisioner.cli.options import PATH, output_kind, output_option
 from provisioner.cli.recording import journal_dir
 from provisioner.errors import BadInput
 from provisioner.journal import store
@@ -54,6 +56,29 @@ def show(run: str, host: str | None, output: str | None) -> None:
         click.echo(f"{name:<10}{one_line(value)}")
     for name, log in logs.items():
         click.echo(f"\n{name}\n{log}", nl=False)
+
+
+@runs.command(short_help="Make an HTML report of a run.")
+@click.argument("run", metavar="ID")
+@click.argument("file", type=PATH, required=False)
+def report(run: str, file: Path | None) -> None:
+    """Make an HTML report of run ID in FILE, by default ./b9prov-ID.html.
+
+    ID may be the beginning of one, or `last`. It is the report that --report makes.
+    """
+    from provisioner.report.html import HtmlReport
+
+    kept = store.find(journal_dir(), run)
+    path = file or Path(f"b9prov-{kept.id}.html")
+    events = kept.events()
+    again = next((str(each["retry"]) for each in events if each.get("retry")), "")
+    command = kept.record.command
+    made = HtmlReport(path, command, lambda hosts: again if _retry(kept) else "", __version__)
+    try:
+        made.read(events)
+    except ValueError as error:
+        raise BadInput.of(f"the events of run {kept.id} can't be read: {error}") from None
+    click.echo(f"{path} shows run {kept.id}")
 
 
 def _row(kept: Kept, kind: str) -> dict[str, Any]:

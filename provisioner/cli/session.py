@@ -40,10 +40,10 @@ class Session:
         """A run, not yet begun, that tells `sink`. With a `pool`, one alone can be executed."""
         return Run(self.playbook, self.inventory, self.options, sink, pool=self.pool)
 
-    def ask(self) -> list[HostState] | None:
-        """The chosen hosts as a run leaves them that shows nothing; None when the user interrupted
-        it."""
-        run = self.run(quiet)
+    def ask(self, sink: Sink | None = None) -> list[HostState] | None:
+        """The chosen hosts as a run leaves them that shows nothing but to `sink`; None when the
+        user interrupted it."""
+        run = self.run(sink or quiet)
         if run.execute().interrupted:
             return None
         return [run.hosts[host.name] for host in self.inventory.select(self.options.limit)]

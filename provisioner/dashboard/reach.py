@@ -27,17 +27,27 @@ class Reach:
 
     def way(self, host: Host) -> Way:
         """The way to the host's agent. Raises Trouble."""
-        port = int(host.variables["agent"]["control_port"])
-        if not port:
-            raise Trouble("its control API is off (agent.control_port: 0)")
-        with self._room:
-            try:
-                connection = connect(host, self._host_keys)
-            except Unreachable as problem:
-                raise Trouble(f"{problem.reason} ({problem.advice})") from None
+        port = control_port(host)
+        connection = self.connect(host)
         transport = connection.transport
         client = Client(Endpoint(LOOPBACK, port), dial=lambda wait: dial(connection, port, wait))
         return Way(client, lambda: hang_up(connection), transport.is_active)
+
+    def connect(self, host: Host) -> Connection:
+        """An open connection to the host. Raises Trouble."""
+        with self._room:
+            try:
+                return connect(host, self._host_keys)
+            except Unreachable as problem:
+                raise Trouble(f"{problem.reason} ({problem.advice})") from None
+
+
+def control_port(host: Host) -> int:
+    """Where its agent listens. Raises Trouble."""
+    port = int(host.variables["agent"]["control_port"])
+    if not port:
+        raise Trouble("its control API is off (agent.control_port: 0)")
+    return port
 
 
 def dial(connection: Connection, port: int, seconds: float) -> Any:

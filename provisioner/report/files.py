@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from provisioner.engine.events import HostSummary
+from provisioner.errors import BadInput
 from provisioner.wholefile import replace
 
 
@@ -32,10 +34,20 @@ def write_retry_file(path: Path, hosts: Sequence[str]) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def check_writable(path: Path, what: str) -> None:
+    """See, before a run, that a file can be written there. Raises BadInput."""
+    folder = path.resolve().parent
+    if path.is_dir():
+        raise BadInput.of(f"the {what} file {path} is a folder", advice="name a file in it")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        advice = f"is {folder} a folder of yours?"
+        raise BadInput.of(f"cannot write the {what} file {path}", advice=advice)
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Replace `path` by `content` in one step; a pipe or a device is written to instead."""
     path = path.resolve()
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    replace(path, content)
+    replace(path, content, mode)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -11,8 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from provisioner.engine.events import Event, HostUnreachable, RunFinished, RunStarted, TaskFinished
-from provisioner.errors import BadInput
-from provisioner.report.files import write_whole
+from provisioner.report.files import check_writable, write_whole
 from provisioner.report.text import clean, failure, one_line, reason, title
 
 _PROBLEMS = ("failure", "error", "skipped")
@@ -45,15 +43,7 @@ class Junit:
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
-        folder = self._path.resolve().parent
-        if self._path.is_dir():
-            advice = "name a file in it"
-            raise BadInput.of(f"the JUnit file {self._path} is a folder", advice=advice)
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise BadInput.of(
-                f"cannot write the JUnit file {self._path}",
-                advice=f"is {folder} a folder of yours?",
-            )
+        check_writable(self._path, "JUnit")
         self._started = datetime.now(timezone.utc)
         self._suites: dict[str, _Suite] = {}
 

@@ -40,7 +40,9 @@ class Watch:
     """One agent that is watched, under a name for people.
 
     `open` makes the way to it, and raises Trouble. `tell(sight)` and `hear(event)` are called in
-    its threads. The pods and the events are asked for only while `detailed`.
+    its threads. The pods and the events are asked for only while `detailed`; else it looks every
+    `calm` seconds (CALM_PERIOD). Where something is wrong it tries again after `longest` seconds at
+    the latest (LONGEST_PAUSE).
     """
 
     def __init__(
@@ -50,9 +52,13 @@ class Watch:
         tell: Callable[[Sight], None],
         hear: Callable[[Event], None],
         detailed: bool = True,
+        calm: float | None = None,
+        longest: float | None = None,
     ) -> None:
         self.name = name
         self._open, self._tell, self._hear = open, tell, hear
+        self._calm = CALM_PERIOD if calm is None else calm
+        self._longest = LONGEST_PAUSE if longest is None else longest
         self._detailed = threading.Event()
         self._ended = threading.Event()
         self._hurry = threading.Event()
@@ -95,14 +101,14 @@ class Watch:
             try:
                 self._look()
                 pause = FIRST_PAUSE
-                self._hurry.wait(PERIOD if self._detailed.is_set() else CALM_PERIOD)
+                self._hurry.wait(PERIOD if self._detailed.is_set() else self._calm)
                 self._hurry.clear()
             except Trouble as problem:
                 if self._way and not self._way.alive():
                     self._leave()
                 self._see(self.sight._replace(trouble=str(problem), reached=bool(self._way)))
                 self._ended.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(2 * pause, self._longest)
         self._leave()
 
     def _look(self) -> None:
@@ -132,7 +138,7 @@ class Watch:
         while not self._ended.is_set():
             self._detailed.wait()
             way = self._way
-            if way is not None:
+            if way is not None and not self._ended.is_set():
                 with contextlib.suppress(Trouble):  # the looks tell what is wrong
                     self._listen(way.client)
             self._ended.wait(FIRST_PAUSE)

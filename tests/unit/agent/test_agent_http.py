@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -111,3 +112,12 @@ def test_an_untrusted_certificate_is_a_problem(playing: Callable[[Play], Endpoin
 def test_an_unknown_name_is_a_problem() -> None:
     with pytest.raises(HTTPProblem, match=r"cannot reach gateway\.invalid:1994"):
         exchange(Endpoint("gateway.invalid", 1994), "GET", "/", timeout=5)
+
+
+def test_a_way_that_has_ended_is_a_problem() -> None:
+    class Ended(socket.socket):
+        def sendall(self, data: Any, flags: int = 0) -> None:
+            raise EOFError
+
+    with pytest.raises(HTTPProblem, match=r"cannot reach .*: EOFError"):
+        exchange(Endpoint("127.0.0.1", 1), "GET", "/", dial=lambda wait: Ended())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from provisioner.engine.events import (
     TaskStarted,
 )
 from provisioner.report import make_report
+from provisioner.report.html import HtmlReport
 from provisioner.report.junit import Junit
 from provisioner.report.rich import Rich
 from provisioner.report.tables import render_status, render_table
@@ -117,6 +119,15 @@ def test_the_junit_file_shows_no_secret(tmp_path: Path) -> None:
     for event in events():
         junit(event)
     hunt((tmp_path / "junit.xml").read_text())
+
+
+def test_the_page_shows_no_secret(tmp_path: Path) -> None:
+    page = HtmlReport(tmp_path / "report.html", f"b9prov {WORD}", lambda hosts: WORD, "1")
+    for event in events():
+        page(event)
+    text = (tmp_path / "report.html").read_text()
+    hunt(text)
+    hunt(html.unescape(text))
 
 
 @pytest.mark.parametrize("kind", ["plain", "json", "rich"])

@@ -149,3 +149,17 @@ def test_what_is_asked_meanwhile(agent: ScriptedAgent) -> None:
         with pytest.raises(Trouble, match="only root may stop"):
             watched.watch.do(Client.stop_inference)
         assert "hello" in watched.watch.do(lambda client: client.pod_log("worker-gpu-1-x"))
+
+
+def test_one_that_is_calm_looks_as_often_as_it_is_told(agent: ScriptedAgent) -> None:
+    looks: queue.Queue[Sight] = queue.Queue()
+    never = 3600.0
+    way = Way(Client(agent.endpoint))
+    watch = Watch("w1", lambda: way, looks.put, lambda event: None, detailed=False, calm=never)
+    watch.start()
+    try:
+        assert looks.get(timeout=PATIENCE).reached
+        with pytest.raises(queue.Empty):
+            looks.get(timeout=0.2)
+    finally:
+        watch.close()

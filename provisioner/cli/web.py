@@ -1,0 +1,67 @@
+"""`b9prov web`."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import click
+
+from provisioner.cli.asking import unlock_keys
+from provisioner.cli.failures import say
+from provisioner.cli.options import PATH, Request, host_keys_option, source_options
+from provisioner.cli.sources import extra_variables, open_inventory
+from provisioner.errors import BadInput
+
+
+@click.command()
+@click.argument("inventory", type=PATH, required=False)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="The port on 127.0.0.1. By default: a free one.",
+)
+@source_options
+@click.option("--limit", metavar="PATTERN", help="Only these hosts: names, groups, a*, !x, @FILE.")
+@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@host_keys_option
+def web(
+    inventory: Path | None,
+    port: int | None,
+    hosts: tuple[str, ...],
+    gateway_host: str | None,
+    pool: str | None,
+    limit: str | None,
+    extra_vars: tuple[str, ...],
+    host_keys: str,
+) -> int:
+    """Serve a page that shows the workers of INVENTORY, live, to a browser on this machine.
+
+    It asks each worker over SSH, again and again, and changes nothing. The page is at 127.0.0.1
+    alone, for whoever has the link that is printed, until Ctrl-C.
+    """
+    request = Request(inventory, hosts, gateway_host, pool, extra_vars=extra_vars)
+    loaded = open_inventory(request, extra_variables(request))
+    chosen = [host for host in loaded.select(limit) if host.name in loaded.hosts]
+    if not chosen:
+        raise BadInput.of("there is no worker to watch", advice="see `b9prov inventory show`")
+    unlock_keys(chosen)
+    from provisioner.web.fleet import Fleet
+    from provisioner.web.server import Server
+
+    fleet = Fleet(chosen, host_keys)
+    try:
+        server = Server(fleet, port or 0)
+    except OSError as error:
+        raise BadInput.of(f"port {port} can't be had on 127.0.0.1: {error.strerror}") from None
+    fleet.start()
+    server.begin()
+    click.echo(f"{server.url}\nuntil Ctrl-C")
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        say("closed")
+    finally:
+        fleet.close()
+        server.close()
+    return 0
