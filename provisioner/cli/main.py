@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from provisioner import __version__
-from provisioner.cli.failures import INTERRUPTED, report_failure, say
+from provisioner.cli.failures import GITHUB_VARIABLE, INTERRUPTED, report_failure, say
 
 UNWRITTEN = 120  # exit code when not all could be printed, as Python's own
 GRACE = 1.8  # seconds from Ctrl-C to the end, whatever is still being waited for
@@ -92,6 +92,10 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     _open_closed_streams()
+    if os.environ.get(GITHUB_VARIABLE):
+        from provisioner.cli.ci import mask_in_log
+
+        mask_in_log()
     try:
         program.main(prog_name="b9prov")
     except SystemExit as end:

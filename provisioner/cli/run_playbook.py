@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from provisioner.cli.ci import ci_sinks
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import Request, output_kind
 from provisioner.cli.recording import noted, record_run
@@ -33,9 +34,14 @@ def run_playbook(
     """
     retry = RetryFile(state_dir() / "retry" / f"{session.playbook.path.stem}.limit")
 
-    def rerun(hosts: list[str]) -> str:
-        limit = retry.limit(hosts) if retry_hosts(hosts) else request.limit
+    def again(limit: str | None) -> str:
         return shlex.join([*command, *repeated_options(request)]) + _limit(limit)
+
+    def rerun(hosts: list[str]) -> str:
+        return again(retry.limit(hosts) if retry_hosts(hosts) else request.limit)
+
+    def rerun_elsewhere(hosts: list[str]) -> str:
+        return again(",".join(retry_hosts(hosts)) or request.limit)
 
     words = record_as or [*command, *repeated_options(request), *_once_options(request)]
     recording = record_run(session, request, words, rerun, retry.path)
@@ -49,7 +55,7 @@ def run_playbook(
             diff=request.diff,
             verbose=request.verbose,
         )
-        sinks = [retry, *_junit(request), *sinks, report]
+        sinks = [retry, *_junit(request), *ci_sinks(rerun_elsewhere), *sinks, report]
     with noted(recording.journal.record), recording.journal as journal:
         try:
             code = exit_code(execute(recording.session, fan_out(*sinks)))
