@@ -34,6 +34,7 @@ COMMANDS = {
     "nettest": "Measure the network between workers, gateway host and others.",
     "trust": "Show hosts' keys, and store them in your known_hosts.",
     "inventory": "Check or show an inventory.",
+    "schema": "Print the JSON Schema of the inventory, or of JSON output.",
     "render": "Show the files that `up` would write to a host, without connecting.",
     "play": "Run a playbook of your own.",
     "plan": "Save what `up` would change, to carry it out later.",

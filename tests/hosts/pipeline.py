@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sysconfig
+import venv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +48,18 @@ class Action:
         self.temp.mkdir()
 
     def install(self) -> Step:
-        """Its first step; what it adds to the PATH, all later ones have."""
+        """Its first step; what it adds to the PATH, all later ones have.
+
+        The libraries are those of the tests: test_readme.py has pip fetch them.
+        """
+        venv.create(self.temp / "b9prov")
+        (site,) = (self.temp / "b9prov").glob("lib/python3*/site-packages")
+        libraries = self.temp / "libraries"
+        libraries.mkdir()
+        for each in Path(sysconfig.get_path("purelib")).iterdir():
+            if not re.match("_editable|b9prov|pip|provisioner", each.name):
+                (libraries / each.name).symlink_to(each)
+        (site / "libraries.pth").write_text(f"{libraries}\n")
         return self._run(self._action["runs"]["steps"][0], self._values({}))
 
     def run(self, **inputs: str) -> Step:
