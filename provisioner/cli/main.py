@@ -42,6 +42,8 @@ COMMANDS = {
     "runs": "Show past runs and their logs.",
     "audit": "Show who did what to which worker.",
     "artifacts": "Pin, fetch, verify and serve the big files that `up` installs.",
+    "completion": "Print what makes your shell complete commands, options and hosts.",
+    "man": "Print the manual, for `man -l -`.",
     "lab": "Real Debian hosts on this machine, to try and to test against.",
     "demo": "See it all work, on a lab.",
 }
