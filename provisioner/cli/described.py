@@ -21,7 +21,7 @@ class Described:
 
 def described(program: click.Command, name: str) -> Iterator[Described]:
     """The program's commands and theirs, each before those in it."""
-    yield from _described(program, click.Context(program, info_name=name))
+    yield from _described(program, _context(program, name))
 
 
 def _described(command: click.Command, context: click.Context) -> Iterator[Described]:
@@ -36,7 +36,13 @@ def _described(command: click.Command, context: click.Context) -> Iterator[Descr
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             if inner := command.get_command(context, name):
-                yield from _described(inner, click.Context(inner, context, name))
+                yield from _described(inner, _context(inner, name, context))
+
+
+def _context(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> click.Context:
+    return click.Context(command, parent, name, **command.context_settings)
 
 
 def _paragraphs(text: str) -> list[str]:
