@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections import deque
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -57,18 +58,24 @@ def inventory() -> Iterator[str]:
         "",
     )
     seen: set[type[Section]] = set()
-    for title, section in (
-        ("The file", schema.Document),
-        ("gateway", schema.GatewaySettings),
-        ("gateway.standby.NAME", schema.StandbySettings),
-        ("defaults", schema.Settings),
-        ("groups.NAME", schema.GroupSettings),
-        ("hosts.NAME", schema.HostSettings),
-    ):
-        yield from _section(title, section, seen)
-    for name, key in schema.HostSettings.keys.items():
-        if isinstance(key.kind, type):
-            yield from _section(name, key.kind, seen)
+    waiting: deque[tuple[str, type[Section]]] = deque([("", schema.Document)])
+    while waiting:
+        path, section = waiting.popleft()
+        if section in seen:
+            continue
+        # what `defaults` has, groups and hosts have as well
+        yield from _section(path.removeprefix("defaults.") or "The file", section, seen)
+        for name, key in section.keys.items():
+            waiting.extend(_inner(f"{path}.{name}".lstrip("."), key.kind))
+
+
+def _inner(path: str, kind: Kind) -> list[tuple[str, type[Section]]]:
+    """The section that a kind is, or has in it, and where it stands."""
+    if isinstance(kind, ListOf):
+        return _inner(f"{path}[]", kind.item)
+    if isinstance(kind, ByName):
+        return [(f"{path}.NAME", kind.section)]
+    return [(path, kind)] if isinstance(kind, type) else []
 
 
 def _section(title: str, section: type[Section], seen: set[type[Section]]) -> Iterator[str]:

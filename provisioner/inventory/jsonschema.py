@@ -28,7 +28,6 @@ def inventory_schema() -> Json:
         "$schema": DRAFT,
         "title": "b9prov inventory",
         **document,
-        "required": ["hosts"],
         "definitions": definitions,
     }
 

@@ -95,7 +95,7 @@ def test_what_b9prov_takes_fits(odd: str, tmp_path: Path, monkeypatch: pytest.Mo
         "hosts: {w1: {k3s: {mode: servant}}}",
         "hosts: {w1: {gpu: maybe}}",
         "hosts: {w1: {ollama: {models: llama3}}}",
-        "gateway: {host: 203.0.113.10}",
+        "gateway: {hosts: 203.0.113.10}",
         "defaults: {address: 203.0.113.10}\nhosts: {w1: }",
     ],
 )
