@@ -1,4 +1,5 @@
 # make demo   a lab of real Debian hosts on this machine, taken to ready and put through faults
+# make site   the documentation, as pages in build/site
 # make test   everything that CI runs: lint, types, audit, unit, contract, host and real tests
 # Both set up what they need (apt packages, .venv, Go modules) on a fresh Debian machine.
 
@@ -6,13 +7,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 APT_PACKAGES := systemd-container mmdebstrap debian-archive-keyring iproute2 openssh-client openssh-server sudo tmux \
-	python3-venv ca-certificates openssl nftables chromium
+	python3-venv ca-certificates openssl nftables chromium man-db mandoc zsh fish
 APT_PACKAGES_REAL := etcd-server gcc libc6-dev g++
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 MIN_GO := 1.24
 
 .PHONY: demo test setup setup-apt setup-real lint audit unit fuzz contract browser hosts real oracle bench bench-agent \
-	bench-recovery bench-throughput clean
+	bench-recovery bench-throughput site clean
 
 demo: setup
 	$(SUDO) $(VENV)/bin/b9prov demo
@@ -69,6 +70,9 @@ real: setup setup-real
 
 oracle: setup
 	$(SUDO) $(VENV)/bin/pytest -q tests/oracle
+
+site: setup
+	$(VENV)/bin/mkdocs build --strict
 
 bench: setup
 	$(SUDO) $(VENV)/bin/python -m benchmarks $(BENCH)

@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -43,6 +44,7 @@ class _Index:
 
 
 _known, _known_in_json = _Index(), _Index()
+_listeners: list[Callable[[str], None]] = []
 
 
 class Secret:
@@ -98,9 +100,19 @@ def register(value: str) -> None:
         for part in parts:
             if len(part) < _MIN_LENGTH:
                 continue
+            for listener in _listeners:
+                listener(part)
             for form in _forms(part):
                 _known.add(form)
                 _known_in_json.add(json.dumps(form)[1:-1])
+
+
+def on_secret(listener: Callable[[str], None]) -> None:
+    """Have `listener` told each value, a line of it at a time, before `mask` is asked to hide it.
+
+    It is for those who must mask it as well, and may be told of one again.
+    """
+    _listeners.append(listener)
 
 
 def _forms(value: str) -> set[str]:

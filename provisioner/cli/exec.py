@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from provisioner.cli.completing import complete_hosts
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import PATH, Request, connection_options, output_kind, output_option
 from provisioner.cli.session import open_session
@@ -21,7 +22,7 @@ Row = dict[str, Any]
 
 @click.command(short_help="Run a command on many hosts, as root.")
 @click.argument("inventory", type=PATH)
-@click.argument("pattern")
+@click.argument("pattern", shell_complete=complete_hosts)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND…")
 @click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
 @connection_options

@@ -18,6 +18,7 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 DEBUG_VARIABLE = "B9PROV_DEBUG"
 INPUT_CODE = "B9-INPUT"
+GITHUB_VARIABLE = "GITHUB_ACTIONS"
 
 
 def report_failure(error: BaseException) -> int:
@@ -33,15 +34,23 @@ def report_failure(error: BaseException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         say(error.format_message())  # the help, which has its own layout
         return BAD_INPUT
+    code, problems = _told(error)
+    for problem in problems:
+        say(f"error: {_one_line(problem)}")
+    if os.environ.get(GITHUB_VARIABLE):
+        from provisioner.cli.ci import annotate
+
+        annotate(error, problems)
+    return code
+
+
+def _told(error: BaseException) -> tuple[int, list[str]]:
+    """The exit code of an error, and what it says to the user."""
     if isinstance(error, click.ClickException):
-        say(f"error: {_usage_message(error)}")
-        return error.exit_code
+        return error.exit_code, [_usage_message(error)]
     if isinstance(error, BadInput):
-        for problem in error.problems:
-            say(f"error: {_one_line(str(problem))} [{INPUT_CODE}]")
-        return BAD_INPUT
-    say(f"error: {marked(_one_line(_explanation(error)))}")
-    return FAILED
+        return BAD_INPUT, [f"{problem} [{INPUT_CODE}]" for problem in error.problems]
+    return FAILED, [marked(_explanation(error))]
 
 
 def say(text: str) -> None:
@@ -50,6 +59,10 @@ def say(text: str) -> None:
         from provisioner.report.text import clean
 
         text = clean(text)
+    if os.environ.get(GITHUB_VARIABLE):
+        from provisioner.report.workflow import harmless
+
+        text = "\n".join(map(harmless, text.splitlines()))
     click.echo(mask(text), err=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from provisioner.cli.asking import with_passwords
+from provisioner.cli.completing import complete_hosts
 from provisioner.cli.failures import FAILED
 from provisioner.cli.options import PATH, Request, host_keys_option
 from provisioner.cli.sources import one_host, read_inventory
@@ -20,7 +21,7 @@ UNITS = {"tunnel": "b9-tunnel", "agent": "b9agent", "k3s": "k3s", "ollama": "oll
 
 @click.command(short_help="Show the journal of a worker's tunnel, agent, k3s or Ollama.")
 @click.argument("inventory", type=PATH)
-@click.argument("host")
+@click.argument("host", shell_complete=complete_hosts)
 @click.argument("part", type=click.Choice(tuple(UNITS)), required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
 @click.option(

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from provisioner import __version__
-from provisioner.cli.failures import INTERRUPTED, report_failure, say
+from provisioner.cli.failures import GITHUB_VARIABLE, INTERRUPTED, report_failure, say
 
 UNWRITTEN = 120  # exit code when not all could be printed, as Python's own
 GRACE = 1.8  # seconds from Ctrl-C to the end, whatever is still being waited for
@@ -45,6 +45,7 @@ COMMANDS = {
     "nettest": "Measure the network between workers, gateway host and others.",
     "trust": "Show hosts' keys, and store them in your known_hosts.",
     "inventory": "Check or show an inventory.",
+    "schema": "Print the JSON Schema of the inventory, or of JSON output.",
     "render": "Show the files that `up` would write to a host, without connecting.",
     "play": "Run a playbook of your own.",
     "box": "Rent machines as ready workers, see what they cost, end them.",
@@ -53,6 +54,8 @@ COMMANDS = {
     "runs": "Show past runs and their logs.",
     "audit": "Show who did what to which worker.",
     "artifacts": "Pin, fetch, verify and serve the big files that `up` installs.",
+    "completion": "Print what makes your shell complete commands, options and hosts.",
+    "man": "Print the manual, for `man -l -`.",
     "lab": "Real Debian hosts on this machine, to try and to test against.",
     "demo": "See it all work, on a lab.",
 }
@@ -104,6 +107,10 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     _open_closed_streams()
+    if os.environ.get(GITHUB_VARIABLE):
+        from provisioner.cli.ci import mask_in_log
+
+        mask_in_log()
     try:
         program.main(prog_name="b9prov")
     except SystemExit as end:

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from provisioner.cli.completing import complete_hosts
+
 Command = Callable[..., Any]
 DEFAULT_INVENTORY = Path("inventory.yaml")
 
@@ -97,7 +99,10 @@ _SOURCE = (
 )
 _VARIABLES = (
     click.option(
-        "--limit", metavar="PATTERN", help="Only these hosts: names, groups, a*, !x, @FILE."
+        "--limit",
+        metavar="PATTERN",
+        help="Only these hosts: names, groups, a*, !x, @FILE.",
+        shell_complete=complete_hosts,
     ),
     click.option(
         "-e",

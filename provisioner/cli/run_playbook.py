@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provisioner import __version__
+from provisioner.cli.ci import ci_sinks
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import Request, output_kind
 from provisioner.cli.recording import noted, record_run
@@ -37,11 +38,16 @@ def run_playbook(
     """
     retry = RetryFile(state_dir() / "retry" / f"{session.playbook.path.stem}.limit")
 
-    def rerun(hosts: list[str]) -> str:
+    def repeated(limit: str | None) -> str:
         if again is not None:
             return again
-        limit = retry.limit(hosts) if retry_hosts(hosts) else request.limit
         return shlex.join([*command, *repeated_options(request)]) + _limit(limit)
+
+    def rerun(hosts: list[str]) -> str:
+        return repeated(retry.limit(hosts) if retry_hosts(hosts) else request.limit)
+
+    def rerun_elsewhere(hosts: list[str]) -> str:
+        return repeated(",".join(retry_hosts(hosts)) or request.limit)
 
     words = record_as or [*command, *repeated_options(request), *_once_options(request)]
     files = [] if quiet else _files(request, mask(shlex.join(words)), rerun)
@@ -56,7 +62,7 @@ def run_playbook(
             diff=request.diff,
             verbose=request.verbose,
         )
-        sinks = [retry, *files, *sinks, report]
+        sinks = [retry, *files, *ci_sinks(rerun_elsewhere), *sinks, report]
     with noted(recording.journal.record), recording.journal as journal:
         try:
             code = exit_code(execute(recording.session, fan_out(*sinks)))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from provisioner.cli.completing import complete_hosts
 from provisioner.cli.options import PATH, host_keys_option
 from provisioner.cli.sources import one_host, read_inventory
 from provisioner.errors import BadInput
@@ -22,7 +23,7 @@ from provisioner.ssh.showing import show, stops
 
 @click.command(short_help="Log in to a worker, as the inventory says.")
 @click.argument("inventory", type=PATH)
-@click.argument("host")
+@click.argument("host", shell_complete=complete_hosts)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND…]")
 @click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
 @host_keys_option

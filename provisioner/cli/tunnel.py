@@ -15,6 +15,7 @@ import click
 
 from provisioner import wholefile
 from provisioner.cli import kubeconfig
+from provisioner.cli.completing import complete_hosts
 from provisioner.cli.failures import FAILED, say
 from provisioner.cli.options import PATH, host_keys_option
 from provisioner.cli.session import Session
@@ -38,7 +39,7 @@ class Use(NamedTuple):
 
 @click.command(short_help="Open a local port to a worker's k3s, agent or Ollama.")
 @click.argument("inventory", type=PATH)
-@click.argument("host")
+@click.argument("host", shell_complete=complete_hosts)
 @click.argument("target", default="k3s", metavar="[k3s|agent|ollama|PORT]")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND…]")
 @click.option(

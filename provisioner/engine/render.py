@@ -20,6 +20,9 @@ from provisioner.playbook.scope import Scope
 from provisioner.playbook.templating import Templar, TemplateFailed
 from provisioner.remote.facts import gather
 
+# facts that this machine lacks where no sshd runs on it, as in a container
+_HOST_KEYS = [f"ansible_ssh_host_key_{kind}_public" for kind in ("ed25519", "ecdsa", "rsa")]
+
 
 @dataclass(frozen=True)
 class RenderedFile:
@@ -63,7 +66,7 @@ def render_host(
     if host_name not in run.hosts:
         raise BadInput.of(f"no such host: {host_name}")
     for host in run.hosts.values():
-        host.vars.facts = {name: unknown(name) for name in gather()}
+        host.vars.facts = {name: unknown(name) for name in (*gather(), *_HOST_KEYS)}
     return list(_Renderer(run, run.hosts[host_name]).files())
 
 

@@ -19,10 +19,14 @@ from provisioner.secrets import Secret, revealed
 
 Check = Callable[[Any], Any]
 
+SHAPES: dict[Check, dict[str, Any]] = {}
+"""What kinds take, as JSON Schema says it, where it can: no less than b9prov itself."""
+
 RESERVED_NAMES = ("all", "gateway", "gateways")
 QUOTES = "put it in quotes"
 _TRUE = frozenset({"yes", "on", "true", "1"})
 _FALSE = frozenset({"no", "off", "false", "0"})
+_BOOLEANS = [True, False, 1, 0, *sorted(_TRUE | _FALSE)]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # no blanks, controls, or what JSON's escapes mean something else by in YAML
 _NO_WORD = r"\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\U00010000-\U0010ffff"
@@ -70,7 +74,7 @@ def _text(
             raise expected(what, advise(value))
         return value
 
-    return check
+    return _shaped(check, type="string")
 
 
 def _number(what: str, kind: type, low: float, high: float) -> Check:
@@ -86,6 +90,12 @@ def _number(what: str, kind: type, low: float, high: float) -> Check:
             raise expected(f"{what} from {low} to {high}")
         return number
 
+    word = "integer" if kind is int else "number"
+    return _shaped(check, type=[word, "string"], minimum=low, maximum=high)
+
+
+def _shaped(check: Check, **shape: Any) -> Check:
+    SHAPES[check] = shape
     return check
 
 
@@ -277,7 +287,8 @@ def _with_secrets(config: dict[str, Any]) -> dict[str, Any]:
 
 def choice(*words: str) -> Check:
     """One of `words`."""
-    return _text("one of " + ", ".join(words), lambda value: value in words)
+    check = _text("one of " + ", ".join(words), lambda value: value in words)
+    return _shaped(check, enum=list(words))
 
 
 def matching(what: str, pattern: re.Pattern[str]) -> Check:
@@ -290,14 +301,14 @@ def whole(low: int, high: int = 2**31) -> Check:
     return _number("a whole number", int, low, high)
 
 
-NAME: Check = _name
+NAME = _shaped(_name, type="string")
 TEXT = _text("text that is not empty", str.strip)
 WORD = _text("one word that does not begin with '-'", _WORD.fullmatch)
 # a part of paths, URLs and command lines
 PLAIN = matching("a version of letters, digits, '.', '_', '+' and '-'", _PLAIN)
-BOOLEAN: Check = boolean
-BOOLEAN_OR_AUTO: Check = _boolean_or_auto
-SECRET: Check = _secret
+BOOLEAN = _shaped(boolean, enum=_BOOLEANS)
+BOOLEAN_OR_AUTO = _shaped(_boolean_or_auto, enum=[*_BOOLEANS, "auto"])
+SECRET = _shaped(_secret, type=["string", "array"])  # a list, for !command
 PORT = whole(1, 65535)
 SECONDS = _number("a number of seconds", float, 0.1, 600)
 GBPS = _number("a number of Gbit/s", float, 0.0, 10000)
@@ -320,11 +331,11 @@ SHA256 = _text("64 hexadecimal digits", re.compile("[0-9a-fA-F]{64}").fullmatch)
 MACHINE_ID = _text(
     "a machine id of letters, digits and '-'", re.compile("[A-Za-z0-9-]{1,64}").fullmatch
 )
-VARIABLES: Check = _variables
-ENVIRONMENT: Check = _environment
-BOOLEAN_OR_WORD: Check = _boolean_or_word
+VARIABLES = _shaped(_variables, type="object")
+ENVIRONMENT = _shaped(_environment, type="object")
+BOOLEAN_OR_WORD = _shaped(_boolean_or_word, type=["boolean", "integer", "string"])
 DURATION = matching("a duration such as 90s, 5m or 24h, or -1 for ever", _DURATION)
 GPU = matching("the UUID or the index of a GPU", re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*"))
 MODEL = matching("a model, NAME:TAG or NAME:TAG@sha256:DIGEST (12 to 64 digits)", _MODEL)
-MAPPING: Check = _mapping
-REGISTRIES: Check = _registries
+MAPPING = _shaped(_mapping, type="object")
+REGISTRIES = _shaped(_registries, type="object")

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import TextIO
 
+from provisioner.report.workflow import harmless, on_github
+
 
 class Writer:
-    """Writes whole lines, flushed. A stream that fails silences it, and stops no run."""
+    """Writes whole lines, flushed. A stream that fails silences it, and stops no run.
 
-    def __init__(self, stream: TextIO) -> None:
+    With `commands` they may be commands to GitHub Actions; else none is taken for one.
+    """
+
+    def __init__(self, stream: TextIO, commands: bool = False) -> None:
         self._stream = stream
+        self._guarded = on_github() and not commands
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         self._error: OSError | None = None
 
     def line(self, line: str) -> None:
         if self._error is not None:
             return
+        if self._guarded:
+            line = harmless(line)
         if not line.isascii():
             line = line.encode(self._encoding, "backslashreplace").decode(self._encoding)
         try:

@@ -170,7 +170,11 @@ class Driver:
     @property
     def env(self) -> dict[str, str]:
         """No terminal, no ssh agent, nothing of the user's."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SSH_", "B9", "XDG_"))}
+        kept = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("SSH_", "B9", "XDG_", "GITHUB_"))
+        }
         return {**kept, "HOME": str(self.home), "TERM": "dumb", "NO_COLOR": "1"}
 
     @property

@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory."""
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
-    for variable in ("B9_ADMIN_TOKEN", "B9PROV_DEBUG", "NO_COLOR", "CI"):
+    for variable in ("B9_ADMIN_TOKEN", "B9PROV_DEBUG", "NO_COLOR", "CI", "GITHUB_ACTIONS"):
         monkeypatch.delenv(variable, raising=False)
     work = tmp_path / "work"
     work.mkdir()
@@ -38,7 +38,9 @@ def b9prov(folder: Path) -> Run:
     def run(*words: str, **keywords: object) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-c", "from provisioner.cli.main import main; main()", *words]
         given = {"stdin": subprocess.DEVNULL, "env": dict(os.environ), **keywords}
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60, **given)  # type: ignore[call-overload,no-any-return]
+        if "stdout" not in keywords:
+            given["capture_output"] = True
+        return subprocess.run(argv, text=True, timeout=60, **given)  # type: ignore[call-overload,no-any-return]
 
     return run
 

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from provisioner.cli.main import program
+from provisioner.engine import render
 
 INVENTORY = """\
 gateway: {host: 127.0.0.9, user: a, admin_token: !env TRY_TOKEN}
@@ -85,6 +86,13 @@ def test_render_stays_within_its_folder(show, folder, playbook) -> None:
     show("render", "--playbook", "try.yaml", "--limit", "w1", "--output-dir", "tree/deep")
     assert [path.name for path in folder.rglob("outside")] == ["outside"]
     assert (folder / "tree" / "deep" / "w1" / "outside").exists()
+
+
+def test_render_needs_no_sshd_on_the_controller(show, monkeypatch) -> None:
+    facts = {name: fact for name, fact in render.gather().items() if "host_key" not in name}
+    monkeypatch.setattr(render, "gather", lambda: facts)
+    code, out = show("render", "--limit", "w1")
+    assert code == 0 and "‹ansible_ssh_host_key_ed25519_public›" in out
 
 
 def test_render_of_what_up_writes(show) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ DOCUMENTS += sorted((REPOSITORY / "docs").glob("*.md"))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
+_OPERATOR = re.compile(r"[|;&]|\d?>")
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -51,10 +53,23 @@ def console_lines(document: Path) -> list[str]:
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
 
+def calls(lines: list[str], program: str) -> list[list[str]]:
+    """The calls of `program` in what is typed into a shell, as words."""
+    found = []
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        for is_operator, group in itertools.groupby(
+            words, lambda word: bool(_OPERATOR.match(word))
+        ):
+            call = list(group)
+            if not is_operator and call[0] == program:
+                found.append(call)
+    return found
+
+
 def commands(document: Path, program: str) -> list[list[str]]:
     """Every call of `program` that the document shows, as words."""
     shown = [*code(document), *console_lines(document)]
     for block in blocks(document):
         shown += [line.partition("#")[0] for line in block.text.splitlines()]
-    words = [shlex.split(text) for text in shown if text.startswith(f"{program} ")]
-    return [each for each in words if each[0] == program]
+    return calls([text for text in shown if text.startswith(f"{program} ")], program)

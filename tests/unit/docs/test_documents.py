@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
-from documents import DOCUMENTS, REPOSITORY, blocks, code, commands, links
+from documents import DOCUMENTS, REPOSITORY, blocks, calls, code, commands, console_lines, links
 
 from provisioner.artifacts.lock import shipped_lock
 from provisioner.cli.main import program
@@ -44,6 +44,16 @@ def test_commands_and_options_exist(document: Path) -> None:
         for word in itertools.takewhile(lambda word: word != "--", rest):
             if re.match(r"--?[a-z]", word):
                 assert word.partition("=")[0] in options, " ".join(words)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_to_be_typed_are_taken(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # readers have their own files
+    monkeypatch.setattr(click.Path, "convert", lambda self, value, param, context: Path(value))
+    for words in calls(console_lines(document), "b9prov"):
+        command, rest = _find(program, words[1:])
+        if "--help" not in rest and "--version" not in rest:
+            command.make_context("b9prov", list(rest))
 
 
 def _find(command: click.Command, words: list[str]) -> tuple[click.Command, list[str]]:
