@@ -56,8 +56,8 @@ def web(
         raise BadInput.of(f"port {port} can't be had on 127.0.0.1: {error.strerror}") from None
     fleet.start()
     server.begin()
-    click.echo(f"{server.url}\nuntil Ctrl-C")
     try:
+        click.echo(f"{server.url}\nuntil Ctrl-C")
         threading.Event().wait()
     except KeyboardInterrupt:
         say("closed")

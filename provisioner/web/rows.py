@@ -40,7 +40,7 @@ def row(host: Host, sight: Sight, units: States) -> dict[str, Any]:
         "address": _text(sight.status.get("hostname")),
         "tunnel": _tunnel(status, units),
         "agent": _agent(sight, units),
-        "k3s": _unit(units.get("k3s"), host.variables["k3s"]["enabled"]),
+        "k3s": _unit(units.get("k3s"), _has_k3s(host)),
         "ollama": _ollama(host, sight, units),
         "gpus": views.gpus(status) if status else Cell(views.NONE),
         "cpu": views.percent(metrics.get("cpu_utilization_pct")),
@@ -64,8 +64,14 @@ def _ready(host: Host, sight: Sight, units: States) -> Cell:
         return Cell("no agent" if sight.reached else "unreachable", views.BAD)
     ways = (sight.status.get("tunnel") or {}).values()
     well = sight.status.get("state") == "ready" and False not in ways
-    k3s = not host.variables["k3s"]["enabled"] or units.get("k3s", _ACTIVE) == _ACTIVE
+    k3s = not _has_k3s(host) or units.get("k3s", _ACTIVE) == _ACTIVE
     return Cell("ready", views.GOOD) if well and k3s else Cell("not ready", views.BAD)
+
+
+def _has_k3s(host: Host) -> bool:
+    """Whether it has a k3s of ours: another Kubernetes has other units."""
+    k3s = host.variables["k3s"]
+    return bool(k3s["enabled"]) and k3s["mode"] != "existing"
 
 
 def _tunnel(status: views.Json, units: States) -> Cell:
@@ -84,11 +90,13 @@ def _agent(sight: Sight, units: States) -> Cell:
 
 
 def _ollama(host: Host, sight: Sight, units: States) -> Cell:
-    cell = _unit(units.get("ollama"), host.variables["ollama"]["enabled"])
+    """What the agent says of it, since an adopted one may have another unit; else its unit."""
+    state = "" if sight.trouble else str(sight.inference.get("status") or "")
+    if not host.variables["ollama"]["enabled"] or not state:
+        return _unit(units.get("ollama"), host.variables["ollama"]["enabled"])
     models = sight.inference.get("models") or ()
-    if cell.text != _ACTIVE or sight.trouble or not models:
-        return cell
-    return Cell(f"{len(models)} model{'s' if len(models) > 1 else ''}", views.GOOD)
+    told = f"{len(models)} model{'s' if len(models) > 1 else ''}" if models else state
+    return Cell(told, views.style(state))
 
 
 def _unit(state: str | None, wanted: bool = True) -> Cell:

@@ -58,21 +58,21 @@ def test_what_went_wrong_comes_first_and_nothing_is_fetched(report: Visit) -> No
 
 def test_it_is_filtered_by_host_status_and_text(report: Visit) -> None:
     page, count = report.page, report.page.locator("#count")
-    expect(count).to_have_text("4 of 4 hosts, 108 of 214 tasks")
+    expect(count).to_have_text("4 of 4 hosts, 108 of 214 tasks and items")
     page.get_by_role("searchbox", name="Hosts").fill("w1, gate*")
     expect(count).to_contain_text("2 of 4 hosts")
     assert shown(page) == ["w1", "gateway"]
     page.get_by_role("searchbox", name="Hosts").fill("")
     page.locator(".chip.skipped").click()
-    expect(count).to_have_text("4 of 4 hosts, 214 of 214 tasks")
+    expect(count).to_have_text("4 of 4 hosts, 214 of 214 tasks and items")
     for status in ("ok", "skipped"):
         page.locator(f".chip.{status}").click()
-    expect(count).to_have_text("2 of 4 hosts, 1 of 214 tasks")
+    expect(count).to_have_text("2 of 4 hosts, 1 of 214 tasks and items")
     assert shown(page) == ["w3", "w2"]
     page.locator(".chip.ok input").focus()
     page.keyboard.press("Space")
     page.get_by_role("searchbox", name="Text").fill("NO SPACE left")
-    expect(count).to_have_text("1 of 4 hosts, 1 of 214 tasks")
+    expect(count).to_have_text("1 of 4 hosts, 1 of 214 tasks and items")
     page.get_by_role("searchbox", name="Text").fill("nothing has this")
     expect(page.get_by_text("No host and no task is as asked for.")).to_be_visible()
 
@@ -82,7 +82,7 @@ def test_it_is_used_by_the_keyboard_alone(report: Visit) -> None:
     page.keyboard.press("/")
     expect(page.get_by_role("searchbox", name="Text")).to_be_focused()
     page.keyboard.type("k3s runs")
-    expect(page.locator("#count")).to_have_text("2 of 4 hosts, 2 of 214 tasks")
+    expect(page.locator("#count")).to_have_text("2 of 4 hosts, 2 of 214 tasks and items")
     page.keyboard.press("Escape")
     expect(page.locator("#count")).to_contain_text("4 of 4 hosts")
     page.locator(".host > summary").first.focus()
@@ -222,11 +222,11 @@ def test_two_hundred_hosts_of_sixty_tasks_are_no_burden(tmp_path: Path, visit: O
     page = visit().page
     begun = time.monotonic()
     page.goto(path.as_uri())
-    expect(page.locator("#count")).to_have_text("200 of 200 hosts, 9,000 of 12,000 tasks")
+    expect(page.locator("#count")).to_have_text("200 of 200 hosts, 9,000 of 12,000 tasks and items")
     loaded = time.monotonic() - begun
     begun = time.monotonic()
     page.get_by_role("searchbox", name="Text").fill("number 59")
-    expect(page.locator("#count")).to_have_text("150 of 200 hosts, 150 of 12,000 tasks")
+    expect(page.locator("#count")).to_have_text("150 of 200 hosts, 150 of 12,000 tasks and items")
     filtered = time.monotonic() - begun
     print(f"{path.stat().st_size} bytes, {loaded:.2f} s to load, {filtered:.2f} s to filter")
     assert loaded < 15 and filtered < 10  # a tenth of it on a machine that does nothing else

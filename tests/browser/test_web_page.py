@@ -14,7 +14,7 @@ from provisioner.web.fleet import Fleet, now
 from provisioner.web.server import Server
 
 Open = Callable[..., Visit]
-ON = {"enabled": True}
+ON = {"enabled": True, "mode": "server"}
 VARIABLES = {"agent": {"control_port": 0}, "k3s": ON, "ollama": ON, "pool": "gpu"}
 NAMES = ("w1", "w2", "<b>w3</b>")
 WELL = {"state": "ready", "tunnel": {"outward": True, "inward": True}, "hostname": "10.199.0.1"}

@@ -64,9 +64,13 @@ def test_too_slow_is_said_with_what_to_do(ready: Driver) -> None:
 def test_where_nothing_else_is_open_the_tunnels_way_is_measured(ready: Driver) -> None:
     lines = ready.lab.gateway.path("/etc/b9prov/authorized_keys")
     before = lines.read_text()
+    report = ready.home / "report.html"
+    low = '{"network": {"min_gbps": 0.001}}'
     with closed(ready.lab.gateway):
-        ran, rows = nettest(ready, "--limit", "w1", "-e", '{"network": {"min_gbps": 0.001}}')
+        ran, rows = nettest(ready, "--limit", "w1", "-e", low, "--report", str(report))
     assert ran.code == 0, ran.text
+    page = report.read_text("utf-8")
+    assert "<h1>2 of 2 directions fast enough" in page and page.count("<td>tunnel</td>") == 2
     assert {row["way"] for row in rows.values()} == {"tunnel"} and len(rows) == 2
     assert sorted(lines.read_text().splitlines()) == sorted(before.splitlines())
     assert servers(ready) == []

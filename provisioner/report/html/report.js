@@ -63,7 +63,7 @@
     one("#none").hidden = shownHosts > 0;
     count.textContent =
       `${counts.format(shownHosts)} of ${counts.format(hosts.length)} hosts, ` +
-      `${counts.format(shownTasks)} of ${counts.format(total)} tasks`;
+      `${counts.format(shownTasks)} of ${counts.format(total)} tasks and items`;
   };
 
   let waiting = 0;

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from provisioner.engine.events import RunFinished
 from provisioner.report import checks
 from provisioner.report.html.story import Host, Row, Story, Task
 from provisioner.report.html.timeline import Bar, Scale, lane
@@ -31,11 +32,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Lane:
-    """A host with its bars; `anchor` is the name of its place on the page."""
+    """A host with its bars; `anchor` is the name of its place on the page, `unchanged` what is said
+    of it where nothing went wrong and nothing changed."""
 
     host: Host
     bars: list[Bar]
     anchor: str
+    unchanged: str
 
     @property
     def counts(self) -> list[tuple[str, int]]:
@@ -49,7 +52,7 @@ class Lane:
         if not self.host.well:
             return self.host.end
         changed = self.host.summary.changed
-        return f"{changed} changed" if changed else "as described"
+        return f"{changed} changed" if changed else self.unchanged
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class View:
     network: list[Row]
     facts: list[str]
     totals: list[tuple[str, int]]
+    statuses: list[str]
 
 
 def view(story: Story, command: str, rerun: Rerun, by_tables: bool = False) -> View:
@@ -95,7 +99,8 @@ def view(story: Story, command: str, rerun: Rerun, by_tables: bool = False) -> V
         host.lay_out()
     scale = Scale.of(story)
     hosts = sorted(story.hosts.values(), key=lambda host: _ORDER.index(host.end))
-    lanes = [Lane(host, lane(host, scale), f"h{i}") for i, host in enumerate(hosts)]
+    unchanged = "has answered" if by_tables else "as described"
+    lanes = [Lane(host, lane(host, scale), f"h{i}", unchanged) for i, host in enumerate(hosts)]
     gpus = [GpuTable(host, _sorted(rows)) for host, rows in story.gpus.items()]
     network = sorted(story.network.values(), key=lambda row: bool(row["ok"]))
     headline, good, retry = _headline(story, rerun)
@@ -113,7 +118,8 @@ def view(story: Story, command: str, rerun: Rerun, by_tables: bool = False) -> V
         sorted(gpus, key=lambda table: table.well),
         network,
         _facts(story),
-        _totals(lanes),
+        _totals(lanes) if story.finished is None else _counted(story.finished),
+        [status for status, _ in _totals(lanes)],
     )
 
 
@@ -148,7 +154,18 @@ def _facts(story: Story) -> list[str]:
     return facts + (["check mode: nothing was touched"] if story.check else [])
 
 
+def _counted(finished: RunFinished) -> list[tuple[str, int]]:
+    """How many tasks ended how; of those that were as described, without the others."""
+    totals = dict.fromkeys(STATUSES, 0)
+    for summary in finished.hosts.values():
+        for status in STATUSES:
+            totals[status] += getattr(summary, status)
+        totals["ok"] -= min(summary.ok, summary.changed + summary.ignored)
+    return [(status, count) for status, count in totals.items() if count]
+
+
 def _totals(lanes: list[Lane]) -> list[tuple[str, int]]:
+    """The same, with each item of a loop, of a run that has no end."""
     totals = dict.fromkeys(STATUSES, 0)
     for each in lanes:
         for status, count in each.counts:

@@ -82,6 +82,7 @@ def test_failures_come_first_with_reason_and_advice(tmp_path: Path) -> None:
         ("unreachable", "out of reach", "connection refused", "is sshd running?"),
     ]
     assert [each.host.name for each in shown.lanes] == ["w2", "w3", "w1"]
+    assert shown.totals == [("failed", 1), ("changed", 2), ("ok", 4), ("skipped", 1)]
     assert shown.retry == "b9prov up inventory.yaml --limit w2,w3"
     page = written(tmp_path / "report.html", run())
     assert page.index("What went wrong") < page.index("Hosts and their tasks")

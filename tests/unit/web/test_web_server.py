@@ -21,7 +21,7 @@ from provisioner.web.server import Server
 
 VARIABLES = {
     "agent": {"control_port": 0},
-    "k3s": {"enabled": True},
+    "k3s": {"enabled": True, "mode": "server"},
     "ollama": {"enabled": True},
     "pool": "gpu",
 }
@@ -35,6 +35,8 @@ STATUS = {
     "gpus": 8,
     "metrics": {"free_gpu_count": 3, "cpu_utilization_pct": 12.34, "memory_utilization_pct": 5},
 }
+
+INFERENCE = {"status": "running", "models": ["a", "b"]}
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def cells(sight: Sight, units: dict[str, str] | None = None) -> dict[str, list[s
 
 
 def test_a_row_of_a_worker_that_is_well() -> None:
-    seen = cells(Sight(STATUS, {"models": ["a", "b"]}, reached=True))
+    seen = cells(Sight(STATUS, INFERENCE, reached=True))
     assert set(seen) | {"keepalive"} == set(COLUMNS)
     assert {name: cell[0] for name, cell in seen.items()} == {
         "ready": "ready",
@@ -195,6 +197,7 @@ def test_a_row_of_one_that_is_not() -> None:
     shown = cells(stopped, {**UNITS, "b9agent": "inactive"})
     assert (shown["ready"], shown["agent"]) == (["no agent", "bad"], ["inactive", "bad"])
     assert (shown["tunnel"], shown["cpu"][0]) == (["active", "good"], "-")
+    assert cells(Sight(STATUS, {"status": "failed"}, reached=True))["ollama"] == ["failed", "bad"]
     gone = cells(Sight(STATUS, {}, trouble="connection refused"), {})
     assert gone["ready"] == ["unreachable", "bad"] and gone["k3s"][0] == "-"
 
@@ -204,6 +207,9 @@ def test_what_is_not_wanted_is_not_judged() -> None:
     units = {**UNITS, "k3s": "inactive", "ollama": "failed"}
     shown = row(Host("w1", "x", variables=off), Sight(STATUS, {}, reached=True), units)["cells"]
     assert (shown["ready"][0], shown["k3s"][0], shown["ollama"][0]) == ("ready", "-", "-")
+    other = {**VARIABLES, "k3s": {"enabled": True, "mode": "existing"}}
+    shown = row(Host("w1", "x", variables=other), Sight(STATUS, {}, reached=True), units)["cells"]
+    assert (shown["ready"][0], shown["k3s"][0]) == ("ready", "-")
 
 
 def test_what_a_worker_says_is_one_line_of_plain_text() -> None:
