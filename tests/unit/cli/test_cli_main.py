@@ -18,6 +18,7 @@ from provisioner.errors import BadInput, Problem, Source
 from provisioner.gateway.errors import GatewayError
 from provisioner.lab import LabError
 from provisioner.secrets import Secret
+from provisioner.ssh.connect import Unreachable
 
 HEAVY = ("fabric", "paramiko", "rich", "jinja2", "yaml", "requests")
 
