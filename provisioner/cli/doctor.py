@@ -169,7 +169,6 @@ def _fleet(inventory: Inventory, hosts: dict[str, HostState], chosen: Iterable[A
         workers=tuple(seen(host.name) for host in chosen),
         gateways=tuple(seen(name) for name in inventory.gateway.hosts),
         api=inventory.gateway.api,
-        has_admin_token=inventory.gateway.admin_token is not None,
     )
 
 

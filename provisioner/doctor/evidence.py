@@ -82,13 +82,12 @@ class Host:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The workers and the gateway's hosts, the one that is tried first in front; and the gateway's
-    settings of the inventory, of which `api` and `has_admin_token` are used."""
+    """The workers, the gateway's hosts, the one that is tried first in front, and `gateway.api` of
+    the inventory."""
 
     workers: tuple[Host, ...]
     gateways: tuple[Host, ...]
     api: str = ""
-    has_admin_token: bool = False
 
     def gateway_of(self, worker: Host) -> Host | None:
         """The gateway host that the worker's tunnel is at, or tries."""

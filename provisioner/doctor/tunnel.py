@@ -30,7 +30,7 @@ _SAYS = (
         "B9-TUNNEL-PATH",
         re.compile(
             r"Connection refused|timed out|No route to host|unreachable|Could not resolve|"
-            r"Connection (?:closed|reset) by|not responding|kex_exchange_identification"
+            r"Connection (?:to \S+ )?(?:closed|reset) by|not responding|kex_exchange_identification"
         ),
         "the worker does not reach the gateway host's sshd",
         "sshd is down there, a firewall drops it, or the address as seen from the worker is wrong",

@@ -36,7 +36,7 @@ def render_findings(
         markup=False,
         emoji=False,
         no_color=kind == "plain" or None,
-        soft_wrap=kind == "plain",
+        soft_wrap=True,  # so that commands can be copied as they are
     )
     for row in mended:
         console.print(Text(f"mended: {_headline(row)}", style="green"))

@@ -18,6 +18,7 @@ from provisioner.errors import BadInput, Problem, Source
 from provisioner.gateway.errors import GatewayError
 from provisioner.lab import LabError
 from provisioner.secrets import Secret
+from provisioner.ssh.connect import Unreachable
 
 HEAVY = ("fabric", "paramiko", "rich", "jinja2", "yaml", "requests")
 
@@ -78,10 +79,14 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[str]:
     [
         (
             BadInput([Problem("bad", Source("f.yaml", 3), "do so"), Problem("worse")]),
-            ["error: f.yaml:3: bad (do so)", "error: worse", "exit 2"],
+            ["error: f.yaml:3: bad (do so) [B9-INPUT]", "error: worse [B9-INPUT]", "exit 2"],
         ),
         (LabError("no root", "use sudo"), ["error: no root (use sudo)", "exit 1"]),
         (GatewayError("refused", "no", "ask"), ["error: no (ask)", "exit 1"]),
+        (
+            Unreachable("nothing answers at h:22", "boot it"),
+            ["error: nothing answers at h:22 (boot it) [B9-SSH-DOWN]", "exit 1"],
+        ),
         (
             PermissionError(13, "Permission denied", "/x"),
             ["error: /x: Permission denied (set B9PROV_DEBUG=1 for the traceback)", "exit 1"],

@@ -102,7 +102,7 @@ def examined(change: Change = lambda w1, gateway: None, **settings: Any) -> list
     first, last = worker(), gateway()
     change(first, last)
     workers = (Host("w1", first, settings={**SETTINGS, **settings}),)
-    return diagnose(Fleet(workers, (Host("gateway", last),), "localhost:31994", True))
+    return diagnose(Fleet(workers, (Host("gateway", last),), "localhost:31994"))
 
 
 def unit(name: str, **values: str) -> Change:

@@ -99,6 +99,20 @@ def test_a_run_without_changes_says_so() -> None:
     assert ended(hosts).endswith("\nall 3 hosts are as described; nothing changed\n")
 
 
+def test_what_failed_has_a_code_and_the_page_that_explains_it() -> None:
+    end = ended(
+        {
+            "w1": HostSummary(unreachable=True, reason="nothing answers at 10.0.0.8:22: x"),
+            "w2": HostSummary(failed=1, reason="fits: 1 of 9 preflight checks failed:\n- x"),
+            "w3": HostSummary(failed=1, reason="non-zero return code"),
+        }
+    )
+    assert "w1 unreachable: nothing answers at 10.0.0.8:22: x [B9-SSH-DOWN]\n" in end
+    assert "w3 failed: non-zero return code\n" in end
+    explained = "b9prov explain B9-SSH-DOWN B9-PREFLIGHT"
+    assert f"\nsee docs/troubleshooting.md, or: {explained}\n" in end
+
+
 def test_changes_are_counted_when_all_went_well() -> None:
     hosts = {"w1": HostSummary(ok=1, changed=2), "w2": HostSummary(ok=3)}
     assert "all 2 hosts are as described now; 2 tasks changed on 1 host in 3.0s" in ended(hosts)
