@@ -13,6 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import click
+
 from provisioner.cli.box_account import (
     Account,
     dollars,
@@ -89,12 +91,11 @@ class _Work:
                 raise BadInput.of(message, advice="go on with that, or choose another --name")
             same = (each.provider, each.type, each.region)
             if same != (self.wanted.provider, self.wanted.type, self.wanted.region):
-                message = f"{each.name} was launched as {each.type} in {each.region} at " + (
-                    each.provider
-                )
+                what = f"{each.type} in {each.region} at {each.provider}"
+                message = f"{each.name} was launched as {what}"
                 advice = f"`b9prov box down {each.name}` ends it; or choose another --name"
                 raise BadInput.of(message, advice=advice)
-        planned = with_boxes(self.path, self.extra, {name: {} for name in self.wanted.names}, True)
+        planned = self._planned(refresh=True)
         sourced = {name for found in planned.sources for name in found.hosts}
         for name in self.wanted.names:
             host = planned.hosts[name]
@@ -238,7 +239,7 @@ def _tell_end(rows: Rows, prices: list[float | None]) -> None:
         if not row["ready"] and row.get("reason"):
             say(f"{row['name']}: {row['reason']}")
     names = shlex.join(row["name"] for row in rows)
-    print(f"{summed(prices)}, until: b9prov box down {names}")
+    click.echo(f"{summed(prices)}, until: b9prov box down {names}")
 
 
 @contextmanager
