@@ -110,9 +110,8 @@ class _Work:
         account = Account.of(planned, self.wanted.provider)
         self._refuse_strangers(account.known_boxes())
         wanted = self._wanted(account, planned)
-        launched = [
-            launch(account.cloud, self.records, each, self.wanted.image, say) for each in wanted
-        ]
+        image, tags = self.wanted.image, _tags(account)
+        launched = [launch(account.cloud, self.records, each, image, say, tags) for each in wanted]
         boxes = wait_running(account.boxes, self.records, launched, give_up, say)
         inventory = self._inventory(account, planned, boxes)
         hosts = [inventory.hosts[name] for name in self.wanted.names]
@@ -226,6 +225,12 @@ class _Work:
                 f"{self.path} has no source that finds {', '.join(missing)}: with `sources: "
                 f"[{self.wanted.provider}]` in it, all commands do"
             )
+
+
+def _tags(account: Account) -> dict[str, str]:
+    """Those that the inventory's source finds its machines by."""
+    words = (each.partition("=") for each in account.settings["tags"])
+    return {key: value for key, _, value in words}
 
 
 def _of_box(box: Box, kind: str) -> dict[str, Any]:

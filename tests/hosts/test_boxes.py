@@ -15,10 +15,10 @@ import pytest
 from driver import Driver, wait_until
 
 from provisioner.lab import Host, Lab
-from provisioner.lab.standins import crusoe_stand_in as crusoe
-from provisioner.lab.standins.cloud_stand_in import CloudStandIn, Machine
-from provisioner.lab.standins.lambda_stand_in import API_KEY, LambdaStandIn
-from provisioner.lab.standins.power import LabPower
+from provisioner.lab.standins.clouds import crusoe_stand_in as crusoe
+from provisioner.lab.standins.clouds.cloud_stand_in import CloudStandIn, Machine
+from provisioner.lab.standins.clouds.lambda_stand_in import API_KEY, LambdaStandIn
+from provisioner.lab.standins.clouds.power import LabPower
 
 KINDS = {"lambda": ("gpu_1x_a10", "us-east-1"), "crusoe": ("a100-80gb.1x", crusoe.LOCATION)}
 CREDENTIALS = {
