@@ -11,7 +11,14 @@ import click
 from provisioner.cli.box_down import box_down
 from provisioner.cli.box_list import box_list, box_types
 from provisioner.cli.box_up import Wanted, box_up
-from provisioner.cli.options import PATH, VERBOSE, Request, connection_options, output_option
+from provisioner.cli.options import (
+    PATH,
+    VERBOSE,
+    Request,
+    connection_options,
+    folder_options,
+    output_option,
+)
 from provisioner.clouds import PROVIDERS
 from provisioner.errors import BadInput
 
@@ -49,6 +56,7 @@ def box() -> None:
 )
 @click.option("--pool", metavar="POOL", help="The worker pool; short for -e pool=POOL.")
 @_EXTRA
+@folder_options
 @connection_options
 @output_option()
 @click.option("--junit", type=PATH, metavar="FILE", help="Also write a JUnit report.")
@@ -115,6 +123,7 @@ def types(provider: str | None, **options: Any) -> None:
 @click.option("--force", is_flag=True, help="End them also where `up` can't be undone on them.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @_EXTRA
+@folder_options
 @connection_options
 @output_option()
 def down(names: tuple[str, ...], force: bool, yes: bool, **options: Any) -> int:

@@ -93,6 +93,7 @@ def host_entry(
         entry |= {"address": address} if address else {}
         entry["vars"] = {"cloud": variables(box)}
         entry |= {"private_ip": box.private_address} if box.private_address else {}
+    entry |= {"groups": [settings["group"]]} if settings["group"] else {}
     if launched:
         entry["host_key"] = launched.host_keys[0]
     if not user:

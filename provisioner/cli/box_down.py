@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
+
 from provisioner.cli.box_account import Account, dollars, host_entry, session_on, with_boxes
 from provisioner.cli.box_up import costs_told, tell_costs
 from provisioner.cli.confirm import confirmed
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
-from provisioner.cli.options import Request
+from provisioner.cli.options import Request, output_kind
 from provisioner.cli.run_playbook import run_playbook
 from provisioner.cli.sources import extra_variables, inventory_path
 from provisioner.clouds import Box, CloudError
@@ -85,9 +87,10 @@ class _Ending:
             say(f"still not ended after {END_SECONDS:g} s: {', '.join(left)}; run it again")
             return FAILED
         self._forget(account)
-        for name in self.names:
-            where = account.cloud.provider
-            print(f"{name} is ended" if name in alive else f"{name} was not at {where} any more")
+        where = account.cloud.provider
+        for name in self.names if output_kind(self.request.output) != "json" else ():
+            ended = f"{name} is ended" if name in alive else f"{name} was not at {where} any more"
+            click.echo(ended)
         return 0
 
     def _source(self, planned: Inventory) -> str:

@@ -13,6 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import click
+
 from provisioner.cli.box_account import (
     Account,
     dollars,
@@ -89,12 +91,11 @@ class _Work:
                 raise BadInput.of(message, advice="go on with that, or choose another --name")
             same = (each.provider, each.type, each.region)
             if same != (self.wanted.provider, self.wanted.type, self.wanted.region):
-                message = f"{each.name} was launched as {each.type} in {each.region} at " + (
-                    each.provider
-                )
+                what = f"{each.type} in {each.region} at {each.provider}"
+                message = f"{each.name} was launched as {what}"
                 advice = f"`b9prov box down {each.name}` ends it; or choose another --name"
                 raise BadInput.of(message, advice=advice)
-        planned = with_boxes(self.path, self.extra, {name: {} for name in self.wanted.names}, True)
+        planned = self._planned(refresh=True)
         sourced = {name for found in planned.sources for name in found.hosts}
         for name in self.wanted.names:
             host = planned.hosts[name]
@@ -109,9 +110,8 @@ class _Work:
         account = Account.of(planned, self.wanted.provider)
         self._refuse_strangers(account.known_boxes())
         wanted = self._wanted(account, planned)
-        launched = [
-            launch(account.cloud, self.records, each, self.wanted.image, say) for each in wanted
-        ]
+        image, tags = self.wanted.image, _tags(account)
+        launched = [launch(account.cloud, self.records, each, image, say, tags) for each in wanted]
         boxes = wait_running(account.boxes, self.records, launched, give_up, say)
         inventory = self._inventory(account, planned, boxes)
         hosts = [inventory.hosts[name] for name in self.wanted.names]
@@ -227,6 +227,12 @@ class _Work:
             )
 
 
+def _tags(account: Account) -> dict[str, str]:
+    """Those that the inventory's source finds its machines by."""
+    words = (each.partition("=") for each in account.settings["tags"])
+    return {key: value for key, _, value in words}
+
+
 def _of_box(box: Box, kind: str) -> dict[str, Any]:
     price = box.price if kind == "json" else dollars(box.price)
     shown = {name: getattr(box, name) for name in ("provider", "id", "address", "type", "region")}
@@ -238,7 +244,7 @@ def _tell_end(rows: Rows, prices: list[float | None]) -> None:
         if not row["ready"] and row.get("reason"):
             say(f"{row['name']}: {row['reason']}")
     names = shlex.join(row["name"] for row in rows)
-    print(f"{summed(prices)}, until: b9prov box down {names}")
+    click.echo(f"{summed(prices)}, until: b9prov box down {names}")
 
 
 @contextmanager

@@ -202,6 +202,11 @@ def variable_options(command: Command) -> Command:
     return with_options(command, _VARIABLES)
 
 
+def folder_options(command: Command) -> Command:
+    """Playbooks and templates of the user's own."""
+    return with_options(command, _VARIABLES[2:4])
+
+
 def connection_options(command: Command) -> Command:
     """How to reach hosts."""
     return with_options(command, _CONNECTING)

@@ -47,8 +47,8 @@ class Kind:
 @dataclass(frozen=True)
 class Order:
     """A machine to be launched. `host_key` is to be its SSH host key from its first boot on,
-    `login_key` the public key, as `ssh-ed25519 AAAA…`, that logs in to it. `mark` is its tag, where
-    the provider has tags."""
+    `login_key` the public key, as `ssh-ed25519 AAAA…`, that logs in to it. Its `mark` is a tag of
+    it beside its `tags`, where the provider has such."""
 
     name: str
     type: str
@@ -57,6 +57,7 @@ class Order:
     host_key: HostKey
     mark: str
     image: str | None = None
+    tags: dict[str, str] = field(default_factory=dict, hash=False)
 
 
 class Cloud(Protocol):

@@ -88,7 +88,10 @@ class LambdaCloud:
             "name": order.name,
             "hostname": order.name,
             "user_data": order.host_key.cloud_config(),
-            "tags": [{"key": MARK, "value": order.mark}],
+            "tags": [
+                {"key": key, "value": value}
+                for key, value in {**order.tags, MARK: order.mark}.items()
+            ],
             **({"image": {"id": order.image}} if order.image else {}),
         }
         path = "/instance-operations/launch"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from provisioner.clouds import box as states
@@ -20,7 +20,12 @@ Look = Callable[[], list[Box]]
 
 
 def launch(
-    cloud: Cloud, records: Records, wanted: Launched, image: str | None, tell: Tell
+    cloud: Cloud,
+    records: Records,
+    wanted: Launched,
+    image: str | None,
+    tell: Tell,
+    tags: Mapping[str, str] | None = None,
 ) -> Launched:
     """A machine as `wanted`, which is as recorded if it was begun before. It is ordered when it is
     not there yet, and ordered only once. Raises CloudError."""
@@ -37,7 +42,16 @@ def launch(
         wanted, mark=secrets.token_hex(8), ordered_at=time.time(), host_keys=(key.public,)
     )
     records.put(fresh)
-    order = Order(fresh.name, fresh.type, fresh.region, fresh.login_key, key, fresh.mark, image)
+    order = Order(
+        fresh.name,
+        fresh.type,
+        fresh.region,
+        fresh.login_key,
+        key,
+        fresh.mark,
+        image,
+        dict(tags or {}),
+    )
     try:
         made = cloud.launch(order)
     except CloudError as error:

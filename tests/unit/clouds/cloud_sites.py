@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from provisioner.clouds import Cloud
-from provisioner.lab.standins.cloud_stand_in import CloudStandIn, Machine
+from provisioner.lab.standins.clouds.cloud_stand_in import CloudStandIn, Machine
 
 LOGIN_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHenIrABVT6JxEiDpMRGE1MEzSwNXywjAjt44/aPnMjc"
 

@@ -10,9 +10,9 @@ from cloud_sites import Site
 
 from provisioner.clouds import crusoe as crusoe_cloud
 from provisioner.clouds import http, lambda_cloud, launching, open_cloud
-from provisioner.lab.standins import crusoe_stand_in as crusoe_api
-from provisioner.lab.standins import lambda_stand_in as lambda_api
-from provisioner.lab.standins.cloud_stand_in import CloudStandIn
+from provisioner.lab.standins.clouds import crusoe_stand_in as crusoe_api
+from provisioner.lab.standins.clouds import lambda_stand_in as lambda_api
+from provisioner.lab.standins.clouds.cloud_stand_in import CloudStandIn
 
 
 @pytest.fixture(autouse=True)

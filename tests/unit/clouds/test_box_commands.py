@@ -16,6 +16,7 @@ from cloud_sites import LOGIN_KEY, Site
 
 from provisioner.cli.main import program
 from provisioner.clouds.record import Records
+from provisioner.inventory import load_inventory
 
 PROGRAM = [sys.executable, "-c", "from provisioner.cli.main import main; main()", "box"]
 KINDS = {"lambda": ("gpu_1x_a10", "us-east-1"), "crusoe": ("a100-80gb.1x", "us-east1-a")}
@@ -160,6 +161,21 @@ def test_what_can_t_come_to_a_good_end_is_not_begun(
     assert (ran.returncode, said in ran.stderr) == (2, True), ran.stderr
     assert [each.name for each in site.api.running()] == ["taken"]
     assert Records().all() == {}
+
+
+@pytest.mark.parametrize("site", ["lambda"], indirect=True)
+def test_a_machine_has_the_tags_that_its_source_looks_for(
+    site: Site, inventory: Path, box: Box
+) -> None:
+    content = yaml.safe_load(inventory.read_text())
+    content["sources"][0]["lambda"] |= {"tags": ["team=ml", "gpu"], "group": "rented"}
+    inventory.write_text(yaml.safe_dump(content))
+    box(*up_words(site, "--wait", "1.5"))
+    (machine,) = site.api.running()
+    tags = {tag["key"]: tag["value"] for tag in machine.tags}
+    assert (tags["team"], tags["gpu"]) == ("ml", "")
+    (host,) = load_inventory(inventory, refresh=True).select("rented")
+    assert (host.name, host.host_key) == ("gpu", Records().all()["gpu"].host_keys[0])
 
 
 @pytest.mark.parametrize("site", ["lambda"], indirect=True)

@@ -26,7 +26,7 @@ from provisioner.clouds.errors import (
     UNAUTHORIZED,
     UNREACHABLE,
 )
-from provisioner.lab.standins.lambda_stand_in import LambdaStandIn
+from provisioner.lab.standins.clouds.lambda_stand_in import LambdaStandIn
 from provisioner.secrets import Secret
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from cloud_sites import Site
 
+from provisioner.cli.main import program
 from provisioner.clouds import cached
 from provisioner.clouds.box import Box
 from provisioner.clouds.chosen import host_name, variables
@@ -236,3 +237,17 @@ def test_a_secret_of_a_source_is_shown_to_nobody(load: Load, lambda_site: Site) 
     inventory = load(api_key="lambda-stand-in-key")
     assert "lambda-stand-in-key" not in str(describe(inventory))
     assert "lambda-stand-in-key" not in repr(inventory.sources)
+
+
+def test_settings_can_be_made_of_what_the_cloud_says(
+    load: Load, lambda_site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lambda_site.machine("gpu")
+    settings = {"pool": "{{where}}", "vars": {"where": "in-{{ cloud.region }}"}}
+    gateway = {"host": "192.0.2.1", "admin_token": "an-admin-token"}
+    load(more={"gateway": gateway, "defaults": settings})
+    with pytest.raises(SystemExit) as ended:
+        program.main(["render", str(tmp_path / "inv.yaml")], prog_name="b9prov")
+    said = capsys.readouterr()
+    assert (ended.value.code or 0, said.err) == (0, "")
+    assert "in-us-east-1" in said.out

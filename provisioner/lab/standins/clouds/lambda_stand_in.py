@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from provisioner.lab.standins.cloud_stand_in import (
+from provisioner.lab.standins.clouds.cloud_stand_in import (
     Answer,
     CloudStandIn,
     Json,

@@ -8,7 +8,7 @@ import hmac
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from provisioner.lab.standins.cloud_stand_in import (
+from provisioner.lab.standins.clouds.cloud_stand_in import (
     Answer,
     CloudStandIn,
     Json,

@@ -11,7 +11,7 @@ import yaml
 from provisioner.lab.host import Host
 from provisioner.lab.lab import Lab
 from provisioner.lab.machine import command, write_file
-from provisioner.lab.standins.cloud_stand_in import Machine
+from provisioner.lab.standins.clouds.cloud_stand_in import Machine
 
 USER = "ubuntu"
 

@@ -1,0 +1,1 @@
+"""Stand-ins of the APIs of clouds, whose machines are hosts of a lab, or nothing."""
