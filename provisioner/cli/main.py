@@ -21,8 +21,8 @@ GRACE = 1.8  # seconds from Ctrl-C to the end, whatever is still being waited fo
 COMMANDS = {
     "init": "Write an inventory, by a few questions whose answers are tried.",
     "up": "Make hosts ready workers, from bare Debian on.",
-    "upgrade": "Bring workers to the inventory's versions, host by host.",
     "down": "Undo `up`: leave nothing behind.",
+    "upgrade": "Bring workers to the inventory's versions, host by host.",
     "status": "Show which hosts are ready, and why others are not.",
     "verify": "Prove that workers are ready; with --job, by a Job that runs.",
     "doctor": "Find out what is wrong with workers or gateway, and what mends it.",

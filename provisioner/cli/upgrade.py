@@ -36,7 +36,12 @@ from provisioner.report.text import number
 
 FACT = "b9_versions"  # the variable in which the playbook leaves what it found
 COLUMNS = ("name", "part", "now", "then", "how")
-_VERSION = re.compile(r"v?\d+\.\d+\.\d+(-rc\.?\d+)?(\+k3s\d+)?")
+# of what a program says of itself
+_VERSIONS = {
+    "ollama": re.compile(r"\d+\.\d+\.\d+(-rc\d+)?"),
+    "k3s": re.compile(r"v\d+\.\d+\.\d+\S*"),
+    "agent": re.compile(r"\d+\.\d+\.\d+\S*"),
+}
 Row = dict[str, Any]
 
 
@@ -99,17 +104,18 @@ def _rows(host: HostState, agent_build: str) -> list[Row]:
         ("k3s", wanted["k3s"], k3s, "drained, restarted" if drained else "restarted"),
     ]
     rows = [
-        {"part": part, "now": _version(said), "then": section["version"], "how": how}
+        {"part": part, "now": _version(part, said), "then": section["version"], "how": how}
         for part, section, said, how in parts
         if section["enabled"] and said and section.get("mode") != "existing"
     ]
-    then = VERSION if _version(agent) != VERSION or build == agent_build else f"{VERSION}, rebuilt"
-    rows.append({"part": "agent", "now": _version(agent), "then": then, "how": "restarted"})
+    now = _version("agent", agent)
+    then = VERSION if now != VERSION or build == agent_build else f"{VERSION}, rebuilt"
+    rows.append({"part": "agent", "now": now, "then": then, "how": "restarted"})
     return [{"name": host.name, **row} for row in rows if row["now"] != row["then"]]
 
 
-def _version(said: str) -> str:
-    match = _VERSION.search(said)
+def _version(part: str, said: str) -> str:
+    match = _VERSIONS[part].search(said)
     return match[0] if match else said.strip()
 
 

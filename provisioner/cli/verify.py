@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from provisioner.cli.options import (
     variable_options,
 )
 from provisioner.cli.session import Session, open_session
-from provisioner.engine.events import Event, TaskFinished
+from provisioner.engine.events import Event, TaskFinished, TaskStarted
 from provisioner.engine.host import HostState
 from provisioner.errors import BadInput
 from provisioner.paths import shipped_playbook
@@ -73,10 +74,15 @@ def verify(
 def ask_proofs(session: Session) -> list[Row] | None:
     """What was proven on each host, and how long it took; None when the user interrupted it."""
     steps: dict[str, list[Row]] = {}
+    begun: dict[tuple[str, str], float] = {}  # a task that is tried again begins once
 
     def listen(event: Event) -> None:
-        if isinstance(event, TaskFinished) and ROLE in event.where:
-            _note(steps.setdefault(event.host, []), event)
+        if isinstance(event, TaskStarted):
+            begun.setdefault((event.host, event.where), time.monotonic())
+        elif isinstance(event, TaskFinished) and ROLE in event.where:
+            since = begun.get((event.host, event.where))
+            took = time.monotonic() - since if since else 0.0
+            _note(steps.setdefault(event.host, []), event, max(event.seconds, took))
 
     run = session.run(listen)
     if run.execute().interrupted:
@@ -85,11 +91,11 @@ def ask_proofs(session: Session) -> list[Row] | None:
     return [_row(run.hosts[host.name], steps.get(host.name, [])) for host in chosen]
 
 
-def _note(steps: list[Row], event: TaskFinished) -> None:
+def _note(steps: list[Row], event: TaskFinished, seconds: float) -> None:
     if event.status == "skipped" or event.module in ("debug", "fail", "set_fact"):
         return
     ok = event.status in ("ok", "changed")
-    steps.append({"step": event.task, "ok": ok, "seconds": round(event.seconds, 3)})
+    steps.append({"step": event.task, "ok": ok, "seconds": round(seconds, 3)})
 
 
 def _row(host: HostState, steps: list[Row]) -> Row:

@@ -35,7 +35,8 @@ def call(driver: Driver, worker: str, method: str, path: str, body: Any = None) 
 def test_a_worker_is_verified_by_a_job_that_leaves_nothing(ready: Driver) -> None:
     (row,) = asked(ready, "verify", "w1", "--job")["hosts"]
     assert row["job"]["nodes"] == ["w1"] and row["machine_id"] == machine_id(ready.lab.host("w1"))
-    assert {"step": "the Job ended well", "ok": True, "seconds": 0.0} in row["steps"]
+    steps = {step["step"]: step["ok"] for step in row["steps"]}
+    assert steps["the Job ended well"] and all(steps.values())
     assert "b9prov-verify" not in sh(ready, "w1", "k3s kubectl get jobs")
 
 

@@ -26,6 +26,8 @@ ARGUMENTS = {
 QUICK = 30.0
 _MIRROR = "kubernetes.io/config.mirror"
 _OVER = ("Succeeded", "Failed")
+# how kubectl says so, of pods that it could not evict and of those that don't end
+_TOO_LATE = ("global timeout reached", "context deadline exceeded")
 
 
 def run(arguments: dict[str, Any], context: Context) -> Result:
@@ -90,7 +92,7 @@ def _drain(kubectl: list[str], node: str, pods: list[str], seconds: int) -> Resu
     left = _pods(kubectl, node)
     gone = [pod for pod in pods if pod not in left]
     outcome = {"changed": True, "node": node, "evicted": gone, "stays": left}
-    if not left or "timeout" not in done.stderr:
+    if not left or not any(words in done.stderr for words in _TOO_LATE):
         raise ModuleFailed(f"kubectl drain: {done.said or done.rc}", **outcome)
     raise ModuleFailed(
         f"{', '.join(left)} did not end within {seconds} s; the node takes no new pods",

@@ -24,7 +24,7 @@ def installed(folder: Path, playbook: Callable[..., Path]) -> Callable[..., tupl
     """Options for a host on which these versions are said to be installed."""
 
     def say(
-        ollama: str = "ollama version is 0.9.6",
+        ollama: str = "ollama version is 0.9.6+own",
         k3s: str = "k3s version v1.33.4+k3s1 (abc)",
         agent: str = f"b9agent {VERSION}",
         build: str = "another",
@@ -76,6 +76,8 @@ def test_what_would_change(b9prov, installed, folder) -> None:
         ["agent", "0.0.9", VERSION, "restarted"],
     ]
     assert not (folder / "own" / "upped").exists()
+    done = b9prov(*installed(k3s="k3s version v1.33.4+rke2r1 (abc)"), "--output", "json", "--check")
+    assert rows(done)[0][:3] == ["k3s", "v1.33.4+rke2r1", "v1.33.4+k3s1"]
 
 
 def test_what_is_not_ours_is_left(b9prov, installed) -> None:

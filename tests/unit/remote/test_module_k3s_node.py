@@ -101,14 +101,21 @@ def test_a_drain_names_what_it_ended_and_is_done_once(kubernetes: Kubernetes) ->
     assert kubernetes.set("drained")["changed"] is False
 
 
-def test_a_drain_names_what_stays(kubernetes: Kubernetes) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        'error: unable to drain node "w1" due to error: global timeout reached: 7s',
+        'There are pending pods in node "w1" when an error occurred: error when waiting for pod '
+        '"stays" in namespace "default" to terminate: context deadline exceeded',
+    ],
+)
+def test_a_drain_names_what_stays(kubernetes: Kubernetes, said: str) -> None:
     kubernetes.pods("goes", "stays")
     kubernetes.pods("stays", file="left")
-    (kubernetes.folder / "refusal").write_text("error: global timeout reached: 7s")
+    (kubernetes.folder / "refusal").write_text(said)
     with pytest.raises(ModuleFailed) as failed:
         kubernetes.set("drained", timeout=7)
-    said = "default/stays did not end within 7 s; the node takes no new pods"
-    assert failed.value.msg == said
+    assert failed.value.msg == "default/stays did not end within 7 s; the node takes no new pods"
     assert failed.value.extra["stays"] == ["default/stays"]
     assert failed.value.extra["evicted"] == ["default/goes"]
 
