@@ -23,7 +23,7 @@ LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "sourc
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `make site` builds it."""
     out = tmp_path_factory.mktemp("site")
-    argv = [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "--site-dir", str(out)]
+    argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
     env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(
         argv, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=120
