@@ -120,8 +120,9 @@ class _Work:
         rotate(inventory, self.request, self.extra, self.records, shown)
         inventory = self._inventory(account, planned, boxes)  # with the new keys
         code = self._onboard(inventory)
-        if code:
+        if code == FAILED:
             self._look_for_lost(account)
+        if code:
             return code
         return self._show(inventory, boxes)
 

@@ -75,9 +75,7 @@ def read_inventory(
     loaded = load_inventory(path, extra, refresh=refresh, further=further)
     for each in loaded.sources:
         for warning in each.warnings:
-            from provisioner.report.text import duration
-
-            say(f"warning: {warning} (asked {duration(each.age)} ago)")
+            say(f"warning: {warning}")
     return loaded
 
 

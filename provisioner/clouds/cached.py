@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def list_boxes(
     except CloudError as error:
         if known is None or error.code not in (UNREACHABLE, TOO_MANY):
             raise
-        return Listing(known.boxes, known.age, str(error))
+        ago = timedelta(seconds=int(known.age))
+        return Listing(known.boxes, known.age, f"{error}; what it said {ago} ago is used")
 
 
 def keep(cloud: Cloud, settings: Mapping[str, Any], boxes: list[Box]) -> Listing:

@@ -84,7 +84,9 @@ class _Machines:
             if self._address(box):
                 self.boxes.append((host_name(box), box))
             else:
-                self.warnings.append(f"{host_name(box)} ({box.id}) has no address yet: left out")
+                self.warnings.append(
+                    f"{provider} {box.id} ({host_name(box)}) has no address yet: it is left out"
+                )
 
     def clashes(self, taken: dict[str, Box]) -> Iterator[Problem]:
         """Machines of one name; `taken` are those of earlier sources, and gets these."""
@@ -124,7 +126,7 @@ class _Machines:
     def found(self, data: MarkedDict) -> Found:
         """What there was."""
         names = tuple(name for name, _ in self.boxes)
-        warnings = tuple(f"{self.where}: {self.provider}: {each}" for each in self.warnings)
+        warnings = tuple(f"{self.where}: {each}" for each in self.warnings)
         return Found(self.provider, names, self.age, warnings, self.settings)
 
     def _address(self, box: Box) -> str | None:
