@@ -52,7 +52,6 @@ _TITLES = {
     "launched_age": "launched",
     "machine_id": "machine",
     "price": "$/hour",
-    "seconds": "s",
     "since_age": "up since",
 }
 _STYLES = dict.fromkeys(("yes", "ready", "active", "ok", "up"), "green") | dict.fromkeys(

@@ -152,6 +152,9 @@ def test_from_nothing_to_ready_and_to_nothing_again(lambda_site: Site) -> None:
     listed = site.run("box", "list", inventory)
     assert machine.id in listed
     assert "all of them: $0.75 an hour" in listed
+    proven = site.run("verify", inventory, "gpu", "--job")
+    assert "gpu: a Job of " in proven
+    assert "1 of 1 proven" in proven
 
     # as a run leaves it that is killed while the host key is exchanged; nothing else is to be done
     own = record["host_keys"]
