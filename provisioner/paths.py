@@ -8,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 _PACKAGE = Path(__file__).parent
+DEFAULT_INVENTORY = Path("inventory.yaml")  # of the folder that a command is given in
 
 
 @functools.lru_cache

@@ -15,12 +15,13 @@ from provisioner.artifacts.mirror import PORT, Mirror
 from provisioner.artifacts.needs import Need, needs
 from provisioner.cli.bytebar import byte_progress
 from provisioner.cli.failures import FAILED, say
-from provisioner.cli.options import DEFAULT_INVENTORY, PATH, Request
+from provisioner.cli.options import PATH, Request
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.errors import BadInput
 from provisioner.inventory import fields
 from provisioner.inventory.schema import Settings
 from provisioner.inventory.sections import values
+from provisioner.paths import DEFAULT_INVENTORY
 
 _ARCHITECTURES = ("amd64", "arm64")
 _DIR = click.option(

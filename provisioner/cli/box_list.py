@@ -11,7 +11,7 @@ import click
 
 from provisioner.cli.box_account import Account, accounts, dollars, summed
 from provisioner.cli.failures import FAILED, say
-from provisioner.cli.options import DEFAULT_INVENTORY, Request, output_kind
+from provisioner.cli.options import Request, output_kind
 from provisioner.cli.sources import extra_variables, read_inventory
 from provisioner.clouds import Box, CloudError
 from provisioner.clouds.box import ENDED
@@ -19,6 +19,7 @@ from provisioner.clouds.chosen import host_name
 from provisioner.clouds.launching import found_of
 from provisioner.clouds.record import Launched, Records
 from provisioner.inventory import Inventory
+from provisioner.paths import DEFAULT_INVENTORY
 from provisioner.report.tables import render_table
 
 BOX_COLUMNS = (

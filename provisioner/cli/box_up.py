@@ -29,7 +29,7 @@ from provisioner.cli.options import Request, output_kind
 from provisioner.cli.run_playbook import repeated_options, run_playbook
 from provisioner.cli.session import agent_zipapp
 from provisioner.cli.sources import extra_variables, inventory_path
-from provisioner.cli.status import ask_status
+from provisioner.cli.workers import ask_status
 from provisioner.clouds import Box, CloudError, Kind
 from provisioner.clouds.box import ENDED
 from provisioner.clouds.launching import found_of, launch, wait_running

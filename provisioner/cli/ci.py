@@ -1,4 +1,4 @@
-"""What a run in a CI system does besides: annotations, a summary of the job, masks.
+"""What a run in a CI system does besides: annotations of its tasks, a summary of the job, masks.
 
 Other systems read the JUnit report and the exit code, and know secrets only by b9prov's own masks.
 """
@@ -9,15 +9,13 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from provisioner.cli.failures import say
 from provisioner.engine.events import Event, Sink
-from provisioner.errors import BadInput, Problem
 from provisioner.report.verdict import Rerun
-from provisioner.report.workflow import command, on_github, place
-from provisioner.secrets import mask, on_secret
+from provisioner.report.workflow import command, on_github
+from provisioner.secrets import on_secret
 
 
 def mask_in_log() -> None:
@@ -39,20 +37,6 @@ def mask_in_log() -> None:
     on_secret(tell)
 
 
-def annotate(error: BaseException, texts: Sequence[str]) -> None:
-    """Have GitHub Actions show an error that ends the command, at its place in the workspace.
-
-    `texts` are what was said of it.
-    """
-    if not on_github():
-        return
-    problems = error.problems if isinstance(error, BadInput) else [Problem(text) for text in texts]
-    for problem in problems:
-        where = problem.where and place(problem.where.file, problem.where.line)
-        shown = str(replace(problem, where=None) if where else problem)
-        print(command("error", mask(shown), **(where or {}), title="b9prov"), file=sys.stderr)
-
-
 def ci_sinks(rerun: Rerun) -> list[Sink]:
     """What GitHub Actions wants to see of a run; nothing elsewhere."""
     if not on_github():
@@ -64,7 +48,6 @@ def ci_sinks(rerun: Rerun) -> list[Sink]:
 
 
 def _summary(path: Path, rerun: Rerun) -> Sink:
-    from provisioner.cli.failures import say
     from provisioner.report.summary import JobSummary
 
     summary = JobSummary(path, rerun)

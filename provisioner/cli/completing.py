@@ -24,8 +24,8 @@ def complete_hosts(
 
 def _names(context: click.Context) -> dict[str, str]:
     # imported here: all commands have this module, and few are completed
-    from provisioner.cli.options import DEFAULT_INVENTORY
     from provisioner.errors import BadInput
+    from provisioner.paths import DEFAULT_INVENTORY
     from provisioner.yamlsource import load_yaml
 
     unresolved = dict.fromkeys(("!env", "!file", "!command"), lambda value, where: "")

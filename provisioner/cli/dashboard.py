@@ -10,8 +10,7 @@ import click
 
 from provisioner.cli.asking import unlock_keys
 from provisioner.cli.options import PATH, Request, host_keys_option, source_options
-from provisioner.cli.sources import extra_variables, open_inventory
-from provisioner.errors import BadInput
+from provisioner.cli.sources import watched_workers
 
 
 @click.command()
@@ -43,11 +42,8 @@ def dashboard(
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
         raise click.UsageError("this is no terminal; `b9prov status` tells it without one")
-    request = Request(inventory, hosts, gateway_host, pool, extra_vars=extra_vars)
-    loaded = open_inventory(request, extra_variables(request))
-    chosen = [host for host in loaded.select(limit) if host.name in loaded.hosts]
-    if not chosen:
-        raise BadInput.of("there is no worker to watch", advice="see `b9prov inventory show`")
+    request = Request(inventory, hosts, gateway_host, pool, limit, extra_vars=extra_vars)
+    chosen = watched_workers(request)
     unlock_keys(chosen)
     from provisioner.dashboard.app import Dashboard
     from provisioner.dashboard.reach import Reach

@@ -11,8 +11,8 @@ from provisioner.cli.failures import INTERRUPTED, say
 from provisioner.cli.lab import boot
 from provisioner.cli.options import Request, output_kind
 from provisioner.cli.session import open_session
-from provisioner.cli.status import Row, ask_status
 from provisioner.cli.up import bring_up
+from provisioner.cli.workers import Row, ask_status
 from provisioner.lab import Lab, lab_down
 from provisioner.lab.drill import Machine, admitted_jobs, kill_tunnel, reboot
 from provisioner.paths import shipped_playbook

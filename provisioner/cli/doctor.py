@@ -19,6 +19,7 @@ from provisioner.cli.options import (
     PATH,
     Request,
     connection_options,
+    host_or_limit,
     output_kind,
     output_option,
     source_options,
@@ -58,12 +59,8 @@ def doctor(inventory: Path | None, host: str | None, fix: bool, check: bool, **o
     """
     if check and not fix:
         raise click.UsageError("--check goes with --fix: without it nothing is changed anyway")
-    request = Request(inventory=inventory, **options)
-    if host:
-        if request.limit:
-            raise click.UsageError("HOST and --limit name the same thing; give one of them")
-        request = replace(request, limit=host)
-    return Doctor(request).run(fix, check)
+    options["limit"] = host_or_limit(host, options["limit"])
+    return Doctor(Request(inventory=inventory, **options)).run(fix, check)
 
 
 class Doctor:

@@ -38,7 +38,7 @@ def report_failure(error: BaseException) -> int:
     for problem in problems:
         say(f"error: {_one_line(problem)}")
     if os.environ.get(GITHUB_VARIABLE):
-        from provisioner.cli.ci import annotate
+        from provisioner.cli.annotating import annotate
 
         annotate(error, problems)
     return code

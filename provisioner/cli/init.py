@@ -14,9 +14,10 @@ from provisioner import wholefile
 from provisioner.cli.confirm import agreed
 from provisioner.cli.failures import FAILED, say
 from provisioner.cli.newinventory import check, text_of
-from provisioner.cli.options import DEFAULT_INVENTORY, host_keys_option
+from provisioner.cli.options import host_keys_option
 from provisioner.cli.questions import Given, NothingKept, Questions
 from provisioner.errors import BadInput
+from provisioner.paths import DEFAULT_INVENTORY
 from provisioner.report.text import number
 
 

@@ -14,7 +14,6 @@ import click
 from provisioner.cli.completing import complete_hosts
 
 Command = Callable[..., Any]
-DEFAULT_INVENTORY = Path("inventory.yaml")
 
 PATH = click.Path(path_type=Path)
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -48,6 +47,13 @@ class Request:
     resume: str | None = None
     verbose: int = 0
     refresh: bool = False
+
+
+def host_or_limit(host: str | None, limit: str | None) -> str | None:
+    """The hosts that HOST or --limit names; click.UsageError when both are given."""
+    if host and limit:
+        raise click.UsageError("HOST and --limit name the same thing; give one of them")
+    return host or limit
 
 
 def output_option(*kinds: str) -> Callable[[Command], Command]:

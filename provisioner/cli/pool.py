@@ -15,11 +15,12 @@ from provisioner.cli.administering import administered, client, inventory_option
 from provisioner.cli.failures import say
 from provisioner.cli.machine import COLUMNS as MACHINE_COLUMNS
 from provisioner.cli.machine import machine_row, readable
-from provisioner.cli.options import DEFAULT_INVENTORY, output_kind, output_option
+from provisioner.cli.options import output_kind, output_option
 from provisioner.errors import BadInput
 from provisioner.gateway.client import GatewayClient, Machine, Pool
 from provisioner.gateway.errors import GatewayError
 from provisioner.inventory import Inventory
+from provisioner.paths import DEFAULT_INVENTORY
 from provisioner.report.tables import render_table
 
 COLUMNS = ("name", "gpu", "status", "machines", "ready", "workers", "containers", "hosts")

@@ -10,9 +10,10 @@ import click
 
 from provisioner.artifacts.lock import lock_of
 from provisioner.cli.failures import say
-from provisioner.cli.options import DEFAULT_INVENTORY, Request
+from provisioner.cli.options import Request
 from provisioner.errors import BadInput, Problem
 from provisioner.inventory import Host, Inventory, load_inventory, one_shot, parse_extra
+from provisioner.paths import DEFAULT_INVENTORY
 
 
 def extra_variables(request: Request) -> dict[str, Any]:
@@ -77,6 +78,15 @@ def read_inventory(
         for warning in each.warnings:
             say(f"warning: {warning}")
     return loaded
+
+
+def watched_workers(request: Request) -> list[Host]:
+    """The workers that a request means; there is at least one. Raises BadInput."""
+    loaded = open_inventory(request, extra_variables(request))
+    chosen = [host for host in loaded.select(request.limit) if host.name in loaded.hosts]
+    if not chosen:
+        raise BadInput.of("there is no worker to watch", advice="see `b9prov inventory show`")
+    return chosen
 
 
 def inventory_path(given: Path | None) -> Path:

@@ -15,6 +15,7 @@ from provisioner.cli.options import (
     PATH,
     Request,
     connection_options,
+    host_or_limit,
     output_kind,
     output_option,
     source_options,
@@ -23,7 +24,6 @@ from provisioner.cli.options import (
 from provisioner.cli.session import Session, open_session
 from provisioner.engine.events import Event, TaskFinished, TaskStarted
 from provisioner.engine.host import HostState
-from provisioner.errors import BadInput
 from provisioner.paths import shipped_playbook
 from provisioner.report.tables import render_proofs
 
@@ -54,9 +54,7 @@ def verify(
     180 s, and is deleted whatever comes of it. INVENTORY is ./inventory.yaml when it is not given.
     The exit code is 0 when all is proven on all.
     """
-    if host and options["limit"]:
-        raise BadInput.of("a HOST and --limit together", advice="give one of them")
-    options["limit"] = host or options["limit"]
+    options["limit"] = host_or_limit(host, options["limit"])
     request = Request(inventory=inventory, output=output, **options)
     # without --job it is as the inventory says
     magic = {"verify_job": True} if job else {}

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from provisioner.cli.session import Session
-from provisioner.cli.status import ask_status
+from provisioner.cli.workers import ask_status
 from provisioner.errors import BadInput
 from provisioner.report.tables import STATUS_COLUMNS, json_row, live_table, status_lines
 from provisioner.report.text import clean, one_line

@@ -10,7 +10,7 @@ import click
 from provisioner.cli.asking import unlock_keys
 from provisioner.cli.failures import say
 from provisioner.cli.options import PATH, Request, host_keys_option, source_options
-from provisioner.cli.sources import extra_variables, open_inventory
+from provisioner.cli.sources import watched_workers
 from provisioner.errors import BadInput
 
 
@@ -40,11 +40,8 @@ def web(
     It asks each worker over SSH, again and again, and changes nothing. The page is at 127.0.0.1
     alone, for whoever has the link that is printed, until Ctrl-C.
     """
-    request = Request(inventory, hosts, gateway_host, pool, extra_vars=extra_vars)
-    loaded = open_inventory(request, extra_variables(request))
-    chosen = [host for host in loaded.select(limit) if host.name in loaded.hosts]
-    if not chosen:
-        raise BadInput.of("there is no worker to watch", advice="see `b9prov inventory show`")
+    request = Request(inventory, hosts, gateway_host, pool, limit, extra_vars=extra_vars)
+    chosen = watched_workers(request)
     unlock_keys(chosen)
     from provisioner.web.fleet import Fleet
     from provisioner.web.server import Server

@@ -44,7 +44,7 @@ def test_what_was_proven(b9prov, local, playbook) -> None:
 
 def test_a_host_is_named_once(b9prov, local) -> None:
     done = b9prov("verify", str(local), "localhost", "--limit", "all")
-    assert done.returncode == 2 and "--limit together" in done.stderr
+    assert done.returncode == 2 and "HOST and --limit name the same" in done.stderr
 
 
 def test_a_host_without_k3s_has_no_node(b9prov, folder) -> None:

@@ -85,7 +85,7 @@ def test_proofs_of_workers() -> None:
     render_proofs(rows, "plain", stream)
     shown = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
     assert shown == [
-        "NAME STEP OK S",
+        "NAME STEP OK SECONDS",
         "w1 the agent is ready yes 0.12",
         "w1: a Job of busybox ended well in 2 s",
         "w2: gone (up)",
