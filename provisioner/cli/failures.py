@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from provisioner.codes import marked
 from provisioner.errors import BadInput
 from provisioner.secrets import mask
 
@@ -50,6 +49,8 @@ def _told(error: BaseException) -> tuple[int, list[str]]:
         return error.exit_code, [_usage_message(error)]
     if isinstance(error, BadInput):
         return BAD_INPUT, [f"{problem} [{INPUT_CODE}]" for problem in error.problems]
+    from provisioner.codes import marked  # only a failing command pays for it
+
     return FAILED, [marked(_explanation(error))]
 
 
