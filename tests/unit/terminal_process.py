@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PATIENCE = 30.0
+ON_ITS_WAY = 2.0  # seconds that what was written takes at the most
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|.)")
 
 
@@ -62,10 +63,16 @@ class Terminal:
 
     @property
     def is_sane(self) -> bool:
-        """Whether the terminal is as it was before, its own screen and cursor in view."""
+        """Whether the terminal is as it was before, its own screen and cursor in view; what it
+        wrote last may be on its way still."""
+        give_up = time.monotonic() + ON_ITS_WAY
+        while not self._is_restored() and time.monotonic() < give_up:
+            time.sleep(0.02)
+        return self._is_restored() and termios.tcgetattr(self._its) == self.before
+
+    def _is_restored(self) -> bool:
         last = {mode: self.raw.rfind(f"\x1b[?{mode}") for mode in ("1049h", "1049l", "25h", "25l")}
-        restored = last["1049l"] >= last["1049h"] and last["25h"] >= last["25l"]
-        return restored and termios.tcgetattr(self._its) == self.before
+        return last["1049l"] >= last["1049h"] and last["25h"] >= last["25l"]
 
     def _read(self) -> None:
         while True:

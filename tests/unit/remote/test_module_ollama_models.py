@@ -72,24 +72,26 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if self.server.meeting:
                 self.server.meeting.wait(10)
-            self._pull(name)
-        finally:
+            last = self._pull(name)
+        finally:  # before the client knows, who may begin the next one at once
             with self.server.lock:
                 self.server.now -= 1
+        if last:
+            self._say(**last)
 
-    def _pull(self, name: str) -> None:
+    def _pull(self, name: str) -> dict[str, str]:
+        """All lines but the last, which is returned; none of one that is cut."""
         self._say(status="pulling manifest")
         if name not in self.server.registry:
-            self._say(error="pull model manifest: file does not exist")
-            return
+            return {"error": "pull model manifest: file does not exist"}
         self._say(status="pulling aaa", digest="sha256:aaa", total=1000, completed=400)
         if self.server.cuts:
             self.server.cuts -= 1
-            return
+            return {}
         self._say(status="pulling aaa", digest="sha256:aaa", total=1000, completed=1000)
         self._say(status="pulling bbb", digest="sha256:bbb", total=10, completed=10)
         self.server.there[name] = digest(name)
-        self._say(status="success")
+        return {"status": "success"}
 
     def do_DELETE(self) -> None:
         self.server.there.pop(self._name(), None)
