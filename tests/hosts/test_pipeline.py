@@ -92,6 +92,7 @@ def test_a_step_that_fails_names_host_and_task(action: Action, key: Inputs) -> N
     assert not any(line.lstrip().startswith("::set-output") for line in step.out.splitlines())
 
 
+@pytest.mark.usefixtures("fresh_worker")  # there is something to do on w1
 def test_a_plan_as_a_gate(action: Action, key: Inputs, workspace: Path) -> None:
     inputs = {"command": "plan", "limit": "w1", "args": "-o 'my plan' --detailed-exitcode"}
     step = action.run(**key, **inputs, **{"allowed-exit-codes": "0 2"})
