@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from provisioner.cli.asking import with_passwords
-from provisioner.cli.options import PATH, Request, host_keys_option
+from provisioner.cli.options import EXTRA_VARS, PATH, Request, host_keys_option
 from provisioner.cli.recording import noted
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.errors import BadInput, Source
@@ -30,9 +30,7 @@ def inventory_options(command: Command) -> Command:
     """The inventory that names the gateway, and how to read it."""
     for option in (
         host_keys_option,
-        click.option(
-            "-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`."
-        ),
+        EXTRA_VARS,
         click.argument("inventory", type=PATH, required=False),
     ):
         command = option(command)

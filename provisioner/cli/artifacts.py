@@ -15,8 +15,8 @@ from provisioner.artifacts.mirror import PORT, Mirror
 from provisioner.artifacts.needs import Need, needs
 from provisioner.cli.bytebar import byte_progress
 from provisioner.cli.failures import FAILED, say
-from provisioner.cli.options import PATH, Request
-from provisioner.cli.sources import extra_variables, open_inventory
+from provisioner.cli.options import EXTRA_VARS, PATH, Request
+from provisioner.cli.sources import extra_variables, found_inventory, open_inventory
 from provisioner.errors import BadInput
 from provisioner.inventory import fields
 from provisioner.inventory.schema import Settings
@@ -60,7 +60,7 @@ def artifacts() -> None:
     type=PATH,
     help="Whose versions to fetch. By default ./inventory.yaml; without one, our own versions.",
 )
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@EXTRA_VARS
 def fetch(
     directory: Path,
     architectures: tuple[str, ...],
@@ -97,7 +97,7 @@ def _fetch(folder: Folder, entry: Entry, sources: list[str]) -> bool:
 
 def _variables(inventory: Path | None, extra_vars: tuple[str, ...]) -> list[dict[str, Any]]:
     """The variables of the inventory's hosts, or those of a host that says nothing."""
-    if inventory is None and not DEFAULT_INVENTORY.exists():
+    if found_inventory(inventory) is None:
         say(f"there is no {DEFAULT_INVENTORY} here: fetching the versions that are the default")
         return [values(Settings, {})]
     request = Request(inventory=inventory, extra_vars=extra_vars)

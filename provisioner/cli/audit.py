@@ -14,7 +14,14 @@ import click
 
 from provisioner.cli.failures import INTERRUPTED
 from provisioner.cli.gateway import ask_gateway, gateway_session
-from provisioner.cli.options import PATH, Request, connection_options, output_kind, output_option
+from provisioner.cli.options import (
+    EXTRA_VARS,
+    PATH,
+    Request,
+    connection_options,
+    output_kind,
+    output_option,
+)
 from provisioner.cli.recording import audit_path, journal_dir
 from provisioner.journal.audit import commands
 from provisioner.report.tables import render_table
@@ -52,7 +59,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     default=0.0,
     help="Only since then: a date, a date and time, or how long ago, as 90m, 2h or 7d.",
 )
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@EXTRA_VARS
 @connection_options
 @output_option()
 def audit(

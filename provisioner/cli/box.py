@@ -12,6 +12,8 @@ from provisioner.cli.box_down import box_down
 from provisioner.cli.box_list import box_list, box_types
 from provisioner.cli.box_up import Wanted, box_up
 from provisioner.cli.options import (
+    EXTRA_VARS,
+    JUNIT,
     PATH,
     VERBOSE,
     Request,
@@ -24,9 +26,6 @@ from provisioner.errors import BadInput
 
 _PROVIDER = click.Choice(list(PROVIDERS))
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?")
-_EXTRA = click.option(
-    "-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`."
-)
 
 
 @click.group()
@@ -55,11 +54,11 @@ def box() -> None:
     help="How long they may take until they can be logged in to.",
 )
 @click.option("--pool", metavar="POOL", help="The worker pool; short for -e pool=POOL.")
-@_EXTRA
+@EXTRA_VARS
 @folder_options
 @connection_options
 @output_option()
-@click.option("--junit", type=PATH, metavar="FILE", help="Also write a JUnit report.")
+@JUNIT
 @VERBOSE
 def up(
     provider: str,
@@ -93,7 +92,7 @@ def up(
 @box.command("list", short_help="Show machines, their states and prices.")
 @click.argument("inventory", type=PATH, required=False)
 @click.option("--provider", type=_PROVIDER, help="Only this cloud.")
-@_EXTRA
+@EXTRA_VARS
 @output_option()
 def list_(provider: str | None, **options: Any) -> int:
     """Show the machines of the accounts that INVENTORY's sources name, or that there are
@@ -108,7 +107,7 @@ def list_(provider: str | None, **options: Any) -> int:
 @box.command(short_help="Show what can be rented now, where, and its price.")
 @click.argument("inventory", type=PATH, required=False)
 @click.option("--provider", type=_PROVIDER, help="Only this cloud.")
-@_EXTRA
+@EXTRA_VARS
 @output_option()
 def types(provider: str | None, **options: Any) -> None:
     """Show what types of machines there are, which regions have one now, and the price per hour."""
@@ -122,7 +121,7 @@ def types(provider: str | None, **options: Any) -> None:
 )
 @click.option("--force", is_flag=True, help="End them also where `up` can't be undone on them.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
-@_EXTRA
+@EXTRA_VARS
 @folder_options
 @connection_options
 @output_option()

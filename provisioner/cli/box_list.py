@@ -12,14 +12,13 @@ import click
 from provisioner.cli.box_account import Account, accounts, dollars, summed
 from provisioner.cli.failures import FAILED, say
 from provisioner.cli.options import Request, output_kind
-from provisioner.cli.sources import extra_variables, read_inventory
+from provisioner.cli.sources import extra_variables, found_inventory, read_inventory
 from provisioner.clouds import Box, CloudError
 from provisioner.clouds.box import ENDED
 from provisioner.clouds.chosen import host_name
 from provisioner.clouds.launching import found_of
 from provisioner.clouds.record import Launched, Records
 from provisioner.inventory import Inventory
-from provisioner.paths import DEFAULT_INVENTORY
 from provisioner.report.tables import render_table
 
 BOX_COLUMNS = (
@@ -114,7 +113,7 @@ def _accounts(
 
 def _inventory(request: Request) -> Inventory | None:
     """The one given, or the one in this folder, if it is there."""
-    path = request.inventory or (DEFAULT_INVENTORY if DEFAULT_INVENTORY.exists() else None)
+    path = found_inventory(request.inventory)
     return read_inventory(path, extra_variables(request), further={}) if path else None
 
 

@@ -16,11 +16,9 @@ from provisioner.cli.options import (
     PATH,
     REPORT,
     Request,
-    connection_options,
+    host_options,
     output_kind,
     output_option,
-    source_options,
-    variable_options,
 )
 from provisioner.cli.session import Session, open_session
 from provisioner.engine.events import Sink
@@ -40,9 +38,7 @@ def check() -> None:
 
 @check.command(short_help="GPUs, driver, toolkit, and what k3s and Ollama make of them.")
 @click.argument("inventory", type=PATH, required=False)
-@source_options
-@variable_options
-@connection_options
+@host_options
 @output_option()
 @JUNIT
 @REPORT

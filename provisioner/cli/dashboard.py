@@ -9,15 +9,22 @@ from pathlib import Path
 import click
 
 from provisioner.cli.asking import unlock_keys
-from provisioner.cli.options import PATH, Request, host_keys_option, source_options
+from provisioner.cli.options import (
+    EXTRA_VARS,
+    LIMIT,
+    PATH,
+    Request,
+    host_keys_option,
+    source_options,
+)
 from provisioner.cli.sources import watched_workers
 
 
 @click.command()
 @click.argument("inventory", type=PATH, required=False)
 @source_options
-@click.option("--limit", metavar="PATTERN", help="Only these hosts: names, groups, a*, !x, @FILE.")
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@LIMIT
+@EXTRA_VARS
 @click.option(
     "--forks",
     type=click.IntRange(min=1),

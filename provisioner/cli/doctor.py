@@ -18,12 +18,10 @@ from provisioner.cli.options import (
     CHECK,
     PATH,
     Request,
-    connection_options,
+    host_options,
     host_or_limit,
     output_kind,
     output_option,
-    source_options,
-    variable_options,
 )
 from provisioner.cli.run_playbook import source_words
 from provisioner.cli.session import open_session, quiet
@@ -45,9 +43,7 @@ Row = dict[str, Any]
 @click.argument("host", required=False)
 @click.option("--fix", is_flag=True, help="Do what is safe of what mends it, and look again.")
 @CHECK
-@source_options
-@variable_options
-@connection_options
+@host_options
 @output_option()
 def doctor(inventory: Path | None, host: str | None, fix: bool, check: bool, **options: Any) -> int:
     """Look at the workers, or at HOST alone, and at their gateway, and say what is wrong: causes

@@ -10,7 +10,14 @@ import click
 
 from provisioner.cli.completing import complete_hosts
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
-from provisioner.cli.options import PATH, Request, connection_options, output_kind, output_option
+from provisioner.cli.options import (
+    EXTRA_VARS,
+    PATH,
+    Request,
+    connection_options,
+    output_kind,
+    output_option,
+)
 from provisioner.cli.session import open_session
 from provisioner.engine.host import HostState
 from provisioner.paths import shipped_playbook
@@ -24,7 +31,7 @@ Row = dict[str, Any]
 @click.argument("inventory", type=PATH)
 @click.argument("pattern", shell_complete=complete_hosts)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND…")
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@EXTRA_VARS
 @connection_options
 @output_option()
 def exec(

@@ -16,6 +16,7 @@ from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import (
     CHECK,
     DIFF,
+    EXTRA_VARS,
     PATH,
     VERBOSE,
     Request,
@@ -48,15 +49,12 @@ COLUMNS = (
 Command = Callable[..., Any]
 _WORKERS = click.argument("workers", metavar="WORKER…", nargs=-1)
 _INVENTORY = click.argument("inventory", type=PATH)
-_EXTRA = click.option(
-    "-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`."
-)
 _YES = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
 def _options(command: Command) -> Command:
     return with_options(
-        command, (_EXTRA, connection_options, output_option(), CHECK, DIFF, VERBOSE)
+        command, (EXTRA_VARS, connection_options, output_option(), CHECK, DIFF, VERBOSE)
     )
 
 
@@ -81,7 +79,7 @@ def prepare(request: Request) -> int:
 
 @gateway.command(short_help="Print what an administrator must still type on the gateway host.")
 @click.argument("inventory", type=PATH, required=False)
-@_EXTRA
+@EXTRA_VARS
 @connection_options
 def commands(**options: Any) -> int:
     """Print the commands that root must still give on the gateway host; nothing when it is ready.
@@ -98,7 +96,7 @@ def commands(**options: Any) -> int:
 
 @gateway.command(short_help="Show who has a place there, and whose tunnel is up.")
 @click.argument("inventory", type=PATH, required=False)
-@_EXTRA
+@EXTRA_VARS
 @connection_options
 @output_option()
 def workers(output: str | None, **options: Any) -> int:

@@ -12,13 +12,13 @@ from provisioner.agent.http import Endpoint
 from provisioner.agent.tui.client import Client as Agent
 from provisioner.cli.asking import with_passwords
 from provisioner.cli.failures import FAILED, say
-from provisioner.cli.options import PATH, Request, host_keys_option, output_option
-from provisioner.cli.sources import one_host
+from provisioner.cli.options import EXTRA_VARS, PATH, Request, host_keys_option, output_option
+from provisioner.cli.sources import one_host, read_inventory
 from provisioner.cli.trial import Ended, Trial
 from provisioner.cli.tunnel import far_end
 from provisioner.dashboard.reach import LOOPBACK, dial
 from provisioner.inference import Address
-from provisioner.inventory import Host, load_inventory, parse_extra
+from provisioner.inventory import Host, parse_extra
 from provisioner.report.text import clean
 from provisioner.ssh.connect import connect, hang_up
 from provisioner.ssh.forward import Forward
@@ -47,7 +47,7 @@ _WIDTH = 50  # where the marks stand
     metavar="SECONDS",
     help="For the start, and for each answer.",
 )
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@EXTRA_VARS
 @host_keys_option
 @output_option("plain", "json")
 def infer(
@@ -67,7 +67,7 @@ def infer(
     exit code is 0 when every step went well.
     """
     request = Request(inventory=inventory, limit=host, extra_vars=extra_vars, host_keys=host_keys)
-    loaded = with_passwords(load_inventory(inventory, parse_extra(list(extra_vars))), request)
+    loaded = with_passwords(read_inventory(inventory, parse_extra(list(extra_vars))), request)
     chosen = one_host(loaded, host)
     far = far_end(chosen, "ollama")
     connection = connect(chosen, host_keys)

@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from provisioner.cli.options import PATH, Request, output_kind, output_option, refresh_option
+from provisioner.cli.options import (
+    EXTRA_VARS,
+    LIMIT,
+    PATH,
+    Request,
+    output_kind,
+    output_option,
+    refresh_option,
+)
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.inventory import Host, Inventory, describe
 from provisioner.report.tables import render_table
@@ -26,7 +34,7 @@ def inventory() -> None:
 
 @inventory.command()
 @click.argument("path", metavar="[INVENTORY]", type=PATH, required=False)
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@EXTRA_VARS
 @refresh_option
 @output_option("plain", "json")
 def validate(
@@ -46,8 +54,8 @@ def validate(
 
 @inventory.command(short_help="Show the hosts of INVENTORY.")
 @click.argument("path", metavar="[INVENTORY]", type=PATH, required=False)
-@click.option("--limit", metavar="PATTERN", help="Only these hosts: names, groups, a*, !x, @FILE.")
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@LIMIT
+@EXTRA_VARS
 @refresh_option
 @output_option()
 def show(

@@ -13,7 +13,7 @@ import yaml
 
 from provisioner import wholefile
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
-from provisioner.cli.options import PATH, Request, host_keys_option
+from provisioner.cli.options import EXTRA_VARS, PATH, Request, host_keys_option
 from provisioner.cli.session import Session, open_session
 from provisioner.cli.sources import inventory_path, one_host
 from provisioner.paths import shipped_playbook
@@ -37,7 +37,7 @@ _REACH_SECONDS = 5.0
 @click.option(
     "--server", metavar="URL", help="Where the k3s is. By default: at the host's address."
 )
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@EXTRA_VARS
 @host_keys_option
 def kubeconfig(
     words: tuple[str, ...],

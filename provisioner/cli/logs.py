@@ -9,7 +9,7 @@ import click
 from provisioner.cli.asking import with_passwords
 from provisioner.cli.completing import complete_hosts
 from provisioner.cli.failures import FAILED
-from provisioner.cli.options import PATH, Request, host_keys_option
+from provisioner.cli.options import EXTRA_VARS, PATH, Request, host_keys_option
 from provisioner.cli.sources import one_host, read_inventory
 from provisioner.inventory import parse_extra
 from provisioner.report.text import clean
@@ -33,7 +33,7 @@ UNITS = {"tunnel": "b9-tunnel", "agent": "b9agent", "k3s": "k3s", "ollama": "oll
     help="How many to begin with.",
 )
 @click.option("--since", metavar="WHEN", help='As journalctl has it: "1 hour ago", 2026-01-31.')
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@EXTRA_VARS
 @host_keys_option
 def logs(
     inventory: Path,

@@ -10,16 +10,7 @@ import click
 
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.html import html_report
-from provisioner.cli.options import (
-    PATH,
-    REPORT,
-    Request,
-    connection_options,
-    output_kind,
-    output_option,
-    source_options,
-    variable_options,
-)
+from provisioner.cli.options import PATH, REPORT, Request, host_options, output_kind, output_option
 from provisioner.cli.session import open_session
 from provisioner.engine.host import HostState
 from provisioner.errors import BadInput
@@ -61,9 +52,7 @@ Row = dict[str, Any]
     metavar="HOST:PORT",
     help="A further iperf3 server, such as a cache's; in place of network.servers.",
 )
-@source_options
-@variable_options
-@connection_options
+@host_options
 @output_option()
 @REPORT
 def nettest(

@@ -13,6 +13,7 @@ import click
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import (
     CHECK,
+    EXTRA_VARS,
     PATH,
     Request,
     connection_options,
@@ -25,8 +26,7 @@ from provisioner.cli.session import open_session
 from provisioner.engine.host import HostState
 from provisioner.journal import Record
 from provisioner.paths import shipped_playbook
-from provisioner.report.tables import render_table
-from provisioner.report.text import one_line
+from provisioner.report.tables import render_table, trouble_line
 
 FACT = "b9_node"  # the variable in which the playbook leaves what came of it
 COLUMNS = ("name", "node", "takes_pods", "changed", "evicted", "stays")
@@ -41,9 +41,7 @@ def node_options(command: Command) -> Command:
     options = (
         click.argument("inventory", type=PATH),
         click.argument("host"),
-        click.option(
-            "-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`."
-        ),
+        EXTRA_VARS,
         connection_options,
         output_option(),
         CHECK,
@@ -99,8 +97,7 @@ def _row(host: HostState, verb: str) -> Row:
 def _tell(rows: list[Row]) -> None:
     for row in rows:
         if not row["ok"]:
-            advice = f" ({one_line(row['advice'])})" if row["advice"] else ""
-            say(f"{row['name']}: {one_line(row['reason'])}{advice}")
+            say(trouble_line(row))
 
 
 def _tell_of_gateway(inventory: str, names: list[str]) -> None:

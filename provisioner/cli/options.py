@@ -103,13 +103,17 @@ _SOURCE = (
     ),
     click.option("--pool", metavar="POOL", help="The worker pool; short for -e pool=POOL."),
 )
+LIMIT = click.option(
+    "--limit",
+    metavar="PATTERN",
+    help="Only these hosts: names, groups, a*, !x, @FILE.",
+    shell_complete=complete_hosts,
+)
+EXTRA_VARS = click.option(
+    "-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`."
+)
 _VARIABLES = (
-    click.option(
-        "--limit",
-        metavar="PATTERN",
-        help="Only these hosts: names, groups, a*, !x, @FILE.",
-        shell_complete=complete_hosts,
-    ),
+    LIMIT,
     click.option(
         "-e",
         "--extra-vars",
@@ -216,6 +220,11 @@ def folder_options(command: Command) -> Command:
 def connection_options(command: Command) -> Command:
     """How to reach hosts."""
     return with_options(command, _CONNECTING)
+
+
+def host_options(command: Command) -> Command:
+    """All of these three: which hosts, with which variables, and how to reach them."""
+    return with_options(command, (*_SOURCE, *_VARIABLES, *_CONNECTING))
 
 
 def run_options(command: Command) -> Command:

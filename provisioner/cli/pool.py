@@ -16,11 +16,11 @@ from provisioner.cli.failures import say
 from provisioner.cli.machine import COLUMNS as MACHINE_COLUMNS
 from provisioner.cli.machine import machine_row, readable
 from provisioner.cli.options import output_kind, output_option
+from provisioner.cli.sources import found_inventory
 from provisioner.errors import BadInput
 from provisioner.gateway.client import GatewayClient, Machine, Pool
 from provisioner.gateway.errors import GatewayError
 from provisioner.inventory import Inventory
-from provisioner.paths import DEFAULT_INVENTORY
 from provisioner.report.tables import render_table
 
 COLUMNS = ("name", "gpu", "status", "machines", "ready", "workers", "containers", "hosts")
@@ -176,7 +176,7 @@ def _is_there(
     name: str, inventory: Path | None, extra_vars: tuple[str, ...], host_keys: str
 ) -> bool | None:
     """Whether the gateway has the pool; None where it can't be asked."""
-    if inventory is None and not DEFAULT_INVENTORY.exists():
+    if found_inventory(inventory) is None:
         return None
     loaded = administered(inventory, extra_vars)
     with client(loaded, host_keys) as gateway:

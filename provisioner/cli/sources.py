@@ -91,9 +91,15 @@ def watched_workers(request: Request) -> list[Host]:
 
 def inventory_path(given: Path | None) -> Path:
     """The inventory file: the one given, or the one in this folder. Raises BadInput."""
-    if given is None and not DEFAULT_INVENTORY.exists():
+    found = found_inventory(given)
+    if found is None:
         raise BadInput.of(
             f"no inventory was given, and there is no {DEFAULT_INVENTORY} here",
             advice="name one; inventory.example.yaml explains how to write it",
         )
-    return given or DEFAULT_INVENTORY
+    return found
+
+
+def found_inventory(given: Path | None) -> Path | None:
+    """The inventory file, for a command that can do without; None when there is none here."""
+    return given or (DEFAULT_INVENTORY if DEFAULT_INVENTORY.exists() else None)

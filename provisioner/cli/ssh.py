@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from provisioner.cli.completing import complete_hosts
-from provisioner.cli.options import PATH, host_keys_option
+from provisioner.cli.options import EXTRA_VARS, PATH, host_keys_option
 from provisioner.cli.sources import one_host, read_inventory
 from provisioner.errors import BadInput
 from provisioner.inventory import Host, parse_extra
@@ -25,7 +25,7 @@ from provisioner.ssh.showing import show, stops
 @click.argument("inventory", type=PATH)
 @click.argument("host", shell_complete=complete_hosts)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND…]")
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@EXTRA_VARS
 @host_keys_option
 def ssh(
     inventory: Path,

@@ -9,15 +9,7 @@ from typing import Any
 import click
 
 from provisioner.cli.failures import FAILED, INTERRUPTED, say
-from provisioner.cli.options import (
-    PATH,
-    Request,
-    connection_options,
-    output_kind,
-    output_option,
-    source_options,
-    variable_options,
-)
+from provisioner.cli.options import PATH, Request, host_options, output_kind, output_option
 from provisioner.cli.session import Session, open_session
 from provisioner.cli.workers import ask_status
 from provisioner.paths import shipped_playbook
@@ -36,9 +28,7 @@ from provisioner.report.tables import render_status
     help="With --watch: between two rounds.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show what proves that the tunnel is up.")
-@source_options
-@variable_options
-@connection_options
+@host_options
 @output_option()
 def status(
     output: str | None,

@@ -15,7 +15,7 @@ import click
 from provisioner.cli.asking import unlock_keys
 from provisioner.cli.confirm import agreed
 from provisioner.cli.failures import FAILED, say
-from provisioner.cli.options import PATH, Request, output_option
+from provisioner.cli.options import EXTRA_VARS, PATH, Request, output_option
 from provisioner.cli.recording import noted
 from provisioner.cli.sources import extra_variables, open_inventory
 from provisioner.errors import BadInput
@@ -71,7 +71,7 @@ class Seen:
 @click.command()
 @click.argument("inventory", type=PATH, required=False)
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@EXTRA_VARS
 @click.option("--yes", is_flag=True, help="Store new keys without asking, whoever showed them.")
 @click.option(
     "--fingerprint",

@@ -17,7 +17,7 @@ from provisioner import wholefile
 from provisioner.cli import kubeconfig
 from provisioner.cli.completing import complete_hosts
 from provisioner.cli.failures import FAILED, say
-from provisioner.cli.options import PATH, host_keys_option
+from provisioner.cli.options import EXTRA_VARS, PATH, host_keys_option
 from provisioner.cli.session import Session
 from provisioner.cli.sources import one_host
 from provisioner.errors import BadInput
@@ -47,7 +47,7 @@ class Use(NamedTuple):
     type=click.IntRange(1, 65535),
     help="The port on 127.0.0.1. By default: a free one.",
 )
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@EXTRA_VARS
 @host_keys_option
 def tunnel(
     inventory: Path,

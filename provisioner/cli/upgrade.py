@@ -21,11 +21,9 @@ from provisioner.cli.options import (
     PATH,
     VERBOSE,
     Request,
-    connection_options,
+    host_options,
     output_kind,
     output_option,
-    source_options,
-    variable_options,
 )
 from provisioner.cli.run_playbook import repeated_options, run_playbook, source_words
 from provisioner.cli.session import agent_zipapp, open_session
@@ -54,9 +52,7 @@ Row = dict[str, Any]
     show_default=True,
     help="Hosts at the same time.",
 )
-@source_options
-@variable_options
-@connection_options
+@host_options
 @CHECK
 @output_option()
 @VERBOSE
@@ -75,15 +71,16 @@ def upgrade(inventory: Path | None, serial: int, **options: Any) -> int:
     if hosts is None:
         say("interrupted: nothing was changed")
         return INTERRUPTED
-    agent = Path(agent_zipapp()).read_bytes()
-    rows = [row for host in hosts for row in _rows(host, hashlib.sha256(agent).hexdigest())]
+    zipapp = agent_zipapp()
+    build = hashlib.sha256(Path(zipapp).read_bytes()).hexdigest()
+    rows = [row for host in hosts for row in _rows(host, build)]
     kind = output_kind(request.output)
     lost = [host for host in hosts if not host.summary.well]
     _show(rows, lost, kind)
     names = list(dict.fromkeys(row["name"] for row in rows))
     if lost or not names or request.check:
         return FAILED if lost else 0
-    done, code = _carry_out(request, names, serial)
+    done, code = _carry_out(request, names, serial, zipapp)
     _tell(request, names, done, code, kind)
     return code
 
@@ -134,13 +131,15 @@ def _show(rows: list[Row], lost: list[HostState], kind: str) -> None:
         say("nothing was changed; --limit leaves hosts out")
 
 
-def _carry_out(request: Request, names: list[str], serial: int) -> tuple[list[str], int]:
+def _carry_out(
+    request: Request, names: list[str], serial: int, zipapp: str
+) -> tuple[list[str], int]:
     """Run `up` on so many hosts at a time; those that are done, and the exit code."""
     done: list[str] = []
     for batch in _batches(names, serial):
         limited = replace(request, limit=",".join(batch))
         playbook = shipped_playbook("up", request.playbooks)
-        session = open_session(limited, playbook, {"b9agent_pyz": agent_zipapp()})
+        session = open_session(limited, playbook, {"b9agent_pyz": zipapp})
         code = run_playbook(session, limited, ["b9prov", "up", *source_words(request)])
         if code:
             return done, code

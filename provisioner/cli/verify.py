@@ -14,12 +14,10 @@ from provisioner.cli.failures import FAILED, INTERRUPTED, say
 from provisioner.cli.options import (
     PATH,
     Request,
-    connection_options,
+    host_options,
     host_or_limit,
     output_kind,
     output_option,
-    source_options,
-    variable_options,
 )
 from provisioner.cli.session import Session, open_session
 from provisioner.engine.events import Event, TaskFinished, TaskStarted
@@ -36,9 +34,7 @@ Row = dict[str, Any]
 @click.argument("inventory", type=PATH, required=False)
 @click.argument("host", required=False)
 @click.option("--job", is_flag=True, help="Also have a Job run to its end, as the gateway's do.")
-@source_options
-@variable_options
-@connection_options
+@host_options
 @output_option()
 def verify(
     inventory: Path | None,
@@ -82,11 +78,8 @@ def ask_proofs(session: Session) -> list[Row] | None:
             took = time.monotonic() - since if since else 0.0
             _note(steps.setdefault(event.host, []), event, max(event.seconds, took))
 
-    run = session.run(listen)
-    if run.execute().interrupted:
-        return None
-    chosen = session.inventory.select(session.options.limit)
-    return [_row(run.hosts[host.name], steps.get(host.name, [])) for host in chosen]
+    hosts = session.ask(listen)
+    return None if hosts is None else [_row(host, steps.get(host.name, [])) for host in hosts]
 
 
 def _note(steps: list[Row], event: TaskFinished, seconds: float) -> None:

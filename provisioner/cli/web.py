@@ -9,7 +9,14 @@ import click
 
 from provisioner.cli.asking import unlock_keys
 from provisioner.cli.failures import say
-from provisioner.cli.options import PATH, Request, host_keys_option, source_options
+from provisioner.cli.options import (
+    EXTRA_VARS,
+    LIMIT,
+    PATH,
+    Request,
+    host_keys_option,
+    source_options,
+)
 from provisioner.cli.sources import watched_workers
 from provisioner.errors import BadInput
 
@@ -22,8 +29,8 @@ from provisioner.errors import BadInput
     help="The port on 127.0.0.1. By default: a free one.",
 )
 @source_options
-@click.option("--limit", metavar="PATTERN", help="Only these hosts: names, groups, a*, !x, @FILE.")
-@click.option("-e", "--extra-vars", multiple=True, metavar="NAME=VALUE", help="As for `up`.")
+@LIMIT
+@EXTRA_VARS
 @host_keys_option
 def web(
     inventory: Path | None,

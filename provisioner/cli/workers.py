@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from provisioner.cli.session import Session, quiet
+from provisioner.cli.session import Session
 from provisioner.engine.events import Event, HostUnreachable, HostWaiting, TaskFinished
 from provisioner.engine.host import HostState
 from provisioner.report.tables import STATUS_COLUMNS
@@ -19,10 +19,8 @@ Seen = Callable[[Row], None]
 def ask_status(session: Session, seen: Seen | None = None) -> list[Row] | None:
     """What is known of each host of the session, as `render_status` takes it; None when the
     user interrupted it. `seen` is told each row as soon as it is known, in another thread."""
-    run = session.run(_teller(session, seen) if seen else quiet)
-    if run.execute().interrupted:
-        return None
-    return [_row(run.hosts[host.name]) for host in session.inventory.select(session.options.limit)]
+    hosts = session.ask(_teller(session, seen) if seen else None)
+    return None if hosts is None else [_row(host) for host in hosts]
 
 
 def _teller(session: Session, seen: Seen) -> Callable[[Event], None]:

@@ -91,12 +91,17 @@ def status_lines(rows: Sequence[Row]) -> list[str]:
     lines = []
     for row in rows:
         if row.get("reason") and not row.get("ready"):
-            advice = f" ({one_line(row['advice'])})" if row.get("advice") else ""
-            lines.append(f"{row['name']}: {one_line(row['reason'])}{advice}")
+            lines.append(trouble_line(row))
     if rows:
         ready = sum(bool(row.get("ready")) for row in rows)
         lines.append(f"{ready} of {len(rows)} ready")
     return lines
+
+
+def trouble_line(row: Row) -> str:
+    """`name: reason (advice)` of a row that is not well."""
+    advice = f" ({one_line(row['advice'])})" if row.get("advice") else ""
+    return f"{row['name']}: {one_line(row['reason'])}{advice}"
 
 
 def _proofs(row: Row) -> list[str]:
@@ -140,8 +145,7 @@ def render_proofs(rows: Sequence[Row], kind: str, stream: TextIO) -> None:
             took = f" in {job['seconds']:g} s" if job["seconds"] is not None else ""
             lines.append(f"{row['name']}: a Job of {one_line(job['image'])} ended well{took}")
         if not row["ok"]:
-            advice = f" ({one_line(row['advice'])})" if row.get("advice") else ""
-            lines.append(f"{row['name']}: {one_line(row['reason'])}{advice}")
+            lines.append(trouble_line(row))
     lines.append(f"{sum(bool(row['ok']) for row in rows)} of {len(rows)} proven")
     _write(lines, stream)
 
